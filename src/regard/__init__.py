@@ -1,0 +1,1 @@
+"""regard: build, train, run and see sequence models built on attention."""
