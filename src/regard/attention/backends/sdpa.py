@@ -1,0 +1,165 @@
+"""Fused scaled-dot-product attention of torch: memory linear in length, gradients recomputed.
+
+On the CPU torch's flash operator is called below its public wrapper: it takes a causal limit and a key table together
+(the wrapper doesn't), reads grouped keys without repeating them, and returns ℓ. It is a private operator, so a check
+runs once before it is trusted, and without it the public function does the work.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from regard.attention.backends.contract import Backend, Call
+from regard.attention.scoring import Scoring
+
+CpuFlash = Callable[..., tuple[Tensor, Tensor]]
+
+
+class SDPA(Backend):
+    """torch's fused kernels for every score of the form "inner"."""
+
+    name = "sdpa"
+
+    def refuses(self, call: Call) -> str | None:
+        """See `Backend.refuses`."""
+        table = call.scoring
+        if table.softcap is not None:
+            return "fused SDPA has no soft-cap"
+        if table.sink is not None:
+            return "fused SDPA has no sink"
+        if table.extent.queries == 0 or table.extent.keys == 0 or table.extent.batch == 0:
+            return "fused SDPA doesn't take zero queries or keys"
+        if call.need_lse and (call.differentiated or not _runs_on_cpu_flash(call)):
+            return "the fused operator gives ℓ on the CPU only, without dropout, and without a gradient for it"
+        return None
+
+    def how(self, call: Call) -> str:
+        """See `Backend.how`."""
+        kernel = "torch's flash operator" if _runs_on_cpu_flash(call) else "scaled_dot_product_attention"
+        masked, causal = _attention_mask(call.scoring, _runs_on_cpu_flash(call))
+        if masked is not None and masked.shape[-2] > 1:
+            return f"{kernel} with a mask or bias table of Q × K: memory grows with Q × K"
+        if not _runs_on_cpu_flash(call) and call.scoring.q.device.type == "cpu":
+            return f"{kernel}; with dropout, or a bias that needs a gradient, torch writes out Q × K on the CPU"
+        return f"{kernel}{', causal' if causal else ''}: memory linear in length"
+
+    def run(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        """See `Backend.run`."""
+        return _run_cpu_flash(call) if _runs_on_cpu_flash(call) else (_run_public(call), None)
+
+
+SDPA_BACKEND = SDPA()
+
+
+@lru_cache(maxsize=1)
+def cpu_flash() -> CpuFlash | None:
+    """torch's flash operator for the CPU, or None where it is missing or doesn't take a mask and causal at once."""
+    try:
+        operator: CpuFlash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+        x = torch.tensor([[[[1.0], [2.0], [3.0]]]])  # (1, 1, 3, 1)
+        barred = torch.tensor([0.0, -torch.inf, 0.0]).view(1, 1, 1, 3)
+        context, lse = operator(x, x, x, 0.0, True, attn_mask=barred, scale=1.0)
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    scores = (x @ x.transpose(-1, -2) + barred).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
+    right = torch.allclose(context, scores.softmax(-1) @ x) and torch.allclose(lse, scores.logsumexp(-1))
+    return operator if right else None
+
+
+def _runs_on_cpu_flash(call: Call) -> bool:
+    bias = call.scoring.bias
+    learned_bias = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+    return call.scoring.q.device.type == "cpu" and not call.dropout and not learned_bias and cpu_flash() is not None
+
+
+def _run_cpu_flash(call: Call) -> tuple[Tensor, Tensor | None]:
+    table, operator = call.scoring, cpu_flash()
+    assert operator is not None
+    q, k, v = _contiguous_rows(table.q), _contiguous_rows(table.k), _contiguous_rows(call.v)
+    width, value_width = q.shape[-1], v.shape[-1]
+    if width != value_width:  # the operator wants one width: zero columns change neither scores nor the other values
+        both = max(width, value_width)
+        q, k, v = (F.pad(x, (0, both - x.shape[-1])) if x.shape[-1] < both else x for x in (q, k, v))
+    mask, causal = _attention_mask(table, takes_both=True)
+    context, lse = operator(q, k, v, 0.0, causal, attn_mask=mask, scale=table.scale)
+    if not call.need_lse:
+        return context[..., :value_width], None
+    dead = _dead_rows(table)
+    if dead is not None:
+        lse = lse.masked_fill(dead, -torch.inf)  # the operator says 0 there
+    return context[..., :value_width], lse
+
+
+def _run_public(call: Call) -> Tensor:
+    table = call.scoring
+    mask, causal = _attention_mask(table, takes_both=False)
+    dead = _dead_rows(table)
+    if dead is not None and mask is not None:
+        # softmax over nothing is undefined: let such a row see everything, then take its result away
+        mask = mask.masked_fill(dead[..., None], True if mask.dtype == torch.bool else 0.0)
+    context = F.scaled_dot_product_attention(
+        table.q,
+        table.k,
+        call.v,
+        attn_mask=mask,
+        dropout_p=call.dropout,
+        is_causal=causal,
+        scale=table.scale,
+        enable_gqa=table.extent.heads != table.extent.groups,
+    )
+    return context if dead is None else context.masked_fill(dead[..., None], 0.0)
+
+
+def _attention_mask(table: Scoring, takes_both: bool) -> tuple[Tensor | None, bool]:
+    """Mask and causal flag for the fused kernels, whose causal limit is aligned at the start.
+
+    The mask is small, (B, 1, 1, K), wherever it can be; `takes_both` says whether the kernel takes it beside the
+    flag and wants it in floating point.
+    """
+    seen, sizes = table.visibility, table.extent
+    unlimited = seen.causal is None or seen.causal >= sizes.keys - 1
+    others = seen.keys is not None or seen.dense is not None or table.bias is not None
+    causal = seen.causal == 0 and not unlimited and (takes_both or not others)
+    visible: Tensor | None
+    if causal or unlimited:
+        visible = None if seen.keys is None else seen.keys[:, None, None, :]  # (B, 1, 1, K)
+        if seen.dense is not None:
+            visible = seen.dense if visible is None else visible & seen.dense
+    else:
+        visible = seen.block(slice(0, sizes.queries), slice(0, sizes.keys), sizes.device)
+    mask = visible
+    if table.bias is not None:
+        bias = table.bias.to(table.q.dtype)
+        mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
+    elif visible is not None and takes_both:
+        zeros = torch.zeros(visible.shape, dtype=table.q.dtype, device=visible.device)
+        mask = zeros.masked_fill_(~visible, -torch.inf)
+    if mask is not None and sizes.groups != sizes.heads and mask.shape[1] > 1:
+        mask = mask.expand(-1, sizes.heads, -1, -1)
+    return mask, causal
+
+
+def _dead_rows(table: Scoring) -> Tensor | None:
+    """(B or 1, H or 1, Q or 1) bool: the queries that see no key; None where there can be none."""
+    seen, sizes = table.visibility, table.extent
+    if seen.dense is not None:
+        visible = seen.block(slice(0, sizes.queries), slice(0, sizes.keys), sizes.device)
+        assert visible is not None
+        return ~visible.any(-1)
+    if seen.keys is not None:
+        first = torch.where(seen.keys.any(-1), seen.keys.int().argmax(-1), sizes.keys)  # (B,)
+        if seen.causal is None:
+            return (first == sizes.keys)[:, None, None]
+        last = torch.arange(sizes.queries, device=sizes.device) + seen.causal  # (Q,)
+        return ((last[None] < first[:, None]) | (first == sizes.keys)[:, None])[:, None]
+    if seen.causal is not None and seen.causal < 0:
+        return (torch.arange(sizes.queries, device=sizes.device) + seen.causal < 0)[None, None]
+    return None
+
+
+def _contiguous_rows(x: Tensor) -> Tensor:
+    """The kernels read a row of D numbers at a time."""
+    return x if x.stride(-1) == 1 else x.contiguous()

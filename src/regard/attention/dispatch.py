@@ -1,0 +1,46 @@
+"""Which backend runs a call: the first of the list that doesn't refuse it."""
+
+from dataclasses import dataclass
+
+from regard.attention.backends.contract import Backend, Call
+from regard.attention.backends.reference import REFERENCE
+from regard.attention.backends.sdpa import SDPA_BACKEND
+
+BACKENDS: tuple[Backend, ...] = (SDPA_BACKEND, REFERENCE)
+"""Fastest first; the last one refuses nothing."""
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """What `attend` would do with a call.
+
+    Attributes:
+        backend: name of the backend that runs it.
+        how: how, and what memory it takes.
+        refused: the faster backends, each with the reason why it can't run the call.
+    """
+
+    backend: str
+    how: str
+    refused: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"{self.backend}: {self.how}"]
+        lines += [f"not {name}: {why}" for name, why in self.refused.items()]
+        return "\n".join(lines)
+
+
+def choose(call: Call) -> Backend:
+    """The backend that runs a call."""
+    return next(backend for backend in BACKENDS if backend.refuses(call) is None)
+
+
+def plan(call: Call) -> AttentionPlan:
+    """Explain `choose`."""
+    refused: dict[str, str] = {}
+    for backend in BACKENDS:
+        why = backend.refuses(call)
+        if why is None:
+            return AttentionPlan(backend.name, backend.how(call), refused)
+        refused[backend.name] = why
+    raise AssertionError("the last backend refuses nothing")

@@ -1,0 +1,218 @@
+"""`AttentionMap`: the table of attention weights, computed only where it is asked for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from regard.attention.index import parse_index
+from regard.attention.masks import Mask
+from regard.attention.operator import SCALED_DOT
+from regard.attention.scores import Score
+from regard.attention.scoring import BLOCK, Scoring, build_scoring, normalised, row_lse
+from regard.errors import ArgumentError
+
+
+class AttentionMap:
+    """The table P of attention weights, queries × keys, in memory linear in length.
+
+    It holds queries, keys, score, mask, bias, soft-cap and sink, and computes the part that is asked for, block by
+    block. Its weights are those that `attend` applies with the same arguments, before dropout; each row sums to its mass
+    (`mass()`): 1, less with a sink, 0 where a query sees no key.
+
+    Statistics are computed and returned in float32, or float64 for float64 inputs. `lse`, `dense` and crops are
+    differentiable; `top`, `entropy`, `received` and `mass` are not.
+
+    Args:
+        q, k, score, mask, bias, softcap, sink: as for `attend`.
+
+    Raises:
+        ArgumentError: as for `attend`.
+    """
+
+    def __init__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        *,
+        score: Score = SCALED_DOT,
+        mask: Mask | None = None,
+        bias: Tensor | None = None,
+        softcap: float | None = None,
+        sink: Tensor | None = None,
+    ) -> None:
+        self._scoring = build_scoring(q, k, score, mask, bias, softcap, sink)
+        self._known_lse: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B, H, Q, K), or the caller's layout of it: (Q, K), (B, Q, K), (…, H, Q, K)."""
+        return self._scoring.extent.shape
+
+    def __repr__(self) -> str:
+        return f"AttentionMap{self.shape}"
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """A crop of the weights, for example `table[b, h, 10:20, :]`; integers, slices and `...`.
+
+        Only the rows asked for are computed, and of these only the columns asked for are kept.
+
+        Raises:
+            ArgumentError: an index of another kind, or out of range.
+        """
+        ranges, rest = parse_index(index, self.shape)
+        sizes, axes = self._scoring.extent, len(self.shape)
+        # with several batch axes all of them are computed and the wanted ones taken afterwards
+        batch = ranges[0] if axes in (3, 4) else slice(0, sizes.batch)
+        heads = ranges[1] if axes == 4 else slice(0, sizes.heads)
+        part = self._scoring.crop(batch, heads)
+        crop = _weights(part, *ranges[-2:])  # (B, H, rows, columns)
+        if axes == 2:
+            crop = crop[0, 0]
+        elif axes == 3:
+            crop = crop[:, 0]
+        elif axes > 4:
+            crop = crop.reshape(*sizes.leading, *crop.shape[-2:])[ranges[:-2]]
+        return crop[rest]
+
+    def dense(self) -> Tensor:
+        """The whole table, (B, H, Q, K): as large as it sounds."""
+        return self[...]
+
+    def lse(self) -> Tensor:
+        """ℓ (B, H, Q): log-sum-exp of each row's scores over the visible keys; −∞ where there is none."""
+        return self._scoring.extent.restore(self._lse(), 1)
+
+    def mass(self) -> Tensor:
+        """What each row of the table sums to, (B, H, Q): 1, σ(ℓ − sink) with a sink, 0 where no key is seen."""
+        with torch.no_grad():
+            return self._scoring.extent.restore(self._scoring.mass(self._lse()), 1)
+
+    def top(self, n: int) -> tuple[Tensor, Tensor]:
+        """The n heaviest keys of each query, heaviest first, ties by lower index.
+
+        Returns:
+            weights (B, H, Q, n), 0 where fewer than n keys can be seen; indices (B, H, Q, n) int64, −1 there.
+
+        Raises:
+            ArgumentError: n is not from 1 to K.
+        """
+        keys = self._scoring.extent.keys
+        if not 1 <= n <= keys:
+            raise ArgumentError(f"top: n must be from 1 to the number of keys, {keys}, not {n}")
+
+        def pick(part: Scoring, scores: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+            best, index = _top_stable(scores, n)
+            weights = normalised(best, lse) * part.mass(lse)[..., None]
+            return weights, index.masked_fill(best == -torch.inf, -1)
+
+        weights, index = self._by_rows(pick)
+        restore = self._scoring.extent.restore
+        return restore(weights, 2), restore(index, 2)
+
+    def entropy(self, *, of_mass: bool = False) -> Tensor:
+        """Entropy of each row in nats, (B, H, Q): 0 where no key is seen, at most ln K.
+
+        Args:
+            of_mass: False: of the row normalised to sum 1. True: −Σ p ln p of the weights as they are, with a sink less
+                than their normalised entropy.
+        """
+
+        def measure(part: Scoring, scores: Tensor, lse: Tensor) -> tuple[Tensor]:
+            p = normalised(scores, lse)
+            surprise = (lse[..., None] - scores).masked_fill(scores == -torch.inf, 0.0)
+            entropy = (p * surprise).sum(-1)
+            if of_mass:
+                mass = part.mass(lse)
+                entropy = mass * entropy - torch.xlogy(mass, mass)
+            return (entropy,)
+
+        return self._scoring.extent.restore(self._by_rows(measure)[0], 1)
+
+    def received(self) -> Tensor:
+        """The weight that each key receives from all queries, Σ_i p_ij: (B, H, K)."""
+        sizes = self._scoring.extent
+        shape = (sizes.batch, sizes.heads, sizes.keys)
+        total = self._scoring.q.new_zeros(shape, dtype=_dtype(self._scoring))
+
+        with torch.no_grad():
+            for batch, rows in self._scoring.blocks():
+                part = self._scoring.crop(batch, slice(0, sizes.heads))
+                scores = part.scores(rows, slice(0, sizes.keys))
+                lse = row_lse(scores)
+                total[batch] += (normalised(scores, lse) * part.mass(lse)[..., None]).sum(-2)
+        return total if len(sizes.leading) == 2 else total.reshape(*sizes.leading, sizes.keys)
+
+    def _by_rows(self, measure: Callable[[Scoring, Tensor, Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Apply `measure(part, scores, ℓ)` to blocks of whole rows and put the results (B, H, rows, …) together."""
+        sizes = self._scoring.extent
+        results: tuple[Tensor, ...] | None = None
+        with torch.no_grad():
+            for batch, rows in self._scoring.blocks():
+                part = self._scoring.crop(batch, slice(0, sizes.heads))
+                scores = part.scores(rows, slice(0, sizes.keys))
+                block = measure(part, scores, row_lse(scores))
+                if results is None:
+                    results = tuple(x.new_empty(sizes.batch, sizes.heads, sizes.queries, *x.shape[3:]) for x in block)
+                for whole, x in zip(results, block, strict=True):
+                    whole[batch, :, rows] = x
+            if results is None:  # no query at all: the shapes come from an empty block
+                scores = self._scoring.scores(slice(0, 0), slice(0, sizes.keys))
+                results = measure(self._scoring, scores, row_lse(scores))
+        return results
+
+    def _lse(self) -> Tensor:
+        """ℓ (B, H, Q), kept once computed unless a gradient may be asked for."""
+        if self._known_lse is not None:
+            return self._known_lse
+        table = self._scoring
+        if any(x is not None and x.requires_grad for x in (table.q, table.k, table.bias)):
+            return torch.cat([_lse_of(table, rows) for rows in _row_ranges(table, slice(0, self.shape[-2]))], 2)
+        self._known_lse = self._by_rows(lambda part, scores, lse: (lse,))[0]
+        return self._known_lse
+
+
+def _weights(table: Scoring, rows: slice, columns: slice) -> Tensor:
+    """Weights (B, H, rows, columns) of a crop; only blocks of rows are ever held over all keys."""
+    whole = columns.start == 0 and columns.stop == table.extent.keys
+    pieces = []
+    for block in _row_ranges(table, rows):
+        scores = table.scores(block, columns)
+        lse = row_lse(scores) if whole else _lse_of(table, block)
+        pieces.append(normalised(scores, lse) * table.mass(lse)[..., None])
+    return torch.cat(pieces, 2)
+
+
+def _lse_of(table: Scoring, rows: slice) -> Tensor:
+    """ℓ (B, H, rows); where a gradient flows, the scores are computed again on the way back and not kept."""
+    keys = slice(0, table.extent.keys)
+    if not torch.is_grad_enabled():
+        return row_lse(table.scores(rows, keys))
+    result: Tensor = checkpoint(lambda: row_lse(table.scores(rows, keys)), use_reentrant=False)
+    return result
+
+
+def _row_ranges(table: Scoring, rows: slice) -> list[slice]:
+    """Cut a range of rows so that a piece over all keys has about `BLOCK` scores; at least one, perhaps empty, piece."""
+    sizes = table.extent
+    step = max(1, BLOCK // max(1, sizes.batch * sizes.heads * sizes.keys))
+    starts = range(rows.start, rows.stop, step)
+    return [slice(r, min(r + step, rows.stop)) for r in starts] or [rows]
+
+
+def _top_stable(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The n largest of each row, largest first, equal ones by lower index: values and indices (…, n)."""
+    keys = scores.shape[-1]
+    least = scores.topk(n, -1).values[..., -1:]  # the n-th largest
+    # torch.topk takes any of equal values, so the choice among those equal to the n-th is made on their positions
+    position = torch.arange(keys, 0, -1, device=scores.device)
+    rank = (scores > least).long() * (keys + 1) + (scores >= least).long() * position
+    index = rank.topk(n, -1).indices.sort(-1).values
+    best, order = scores.gather(-1, index).sort(dim=-1, descending=True, stable=True)
+    return best, index.gather(-1, order)
+
+
+def _dtype(table: Scoring) -> torch.dtype:
+    return torch.promote_types(table.q.dtype, torch.float32)
