@@ -19,8 +19,8 @@ class AttentionMap:
     """The table P of attention weights, queries × keys, in memory linear in length.
 
     It holds queries, keys, score, mask, bias, soft-cap and sink, and computes the part that is asked for, block by
-    block. Its weights are those that `attend` applies with the same arguments, before dropout; each row sums to its mass
-    (`mass()`): 1, less with a sink, 0 where a query sees no key.
+    block. Its weights are those that `attend` applies with the same arguments, before dropout; each row sums to its
+    mass (`mass()`): 1, less with a sink, 0 where a query sees no key.
 
     Statistics are computed and returned in float32, or float64 for float64 inputs. `lse`, `dense` and crops are
     differentiable; `top`, `entropy`, `received` and `mass` are not.
@@ -100,8 +100,8 @@ class AttentionMap:
             ArgumentError: n is not from 1 to K.
         """
         keys = self._scoring.extent.keys
-        if not 1 <= n <= keys:
-            raise ArgumentError(f"top: n must be from 1 to the number of keys, {keys}, not {n}")
+        if not isinstance(n, int) or not 1 <= n <= keys:
+            raise ArgumentError(f"top: n must be an integer from 1 to the number of keys, {keys}, not {n!r}")
 
         def pick(part: Scoring, scores: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
             best, index = _top_stable(scores, n)
@@ -158,8 +158,8 @@ class AttentionMap:
                     results = tuple(x.new_empty(sizes.batch, sizes.heads, sizes.queries, *x.shape[3:]) for x in block)
                 for whole, x in zip(results, block, strict=True):
                     whole[batch, :, rows] = x
-            if results is None:  # no query at all: the shapes come from an empty block
-                scores = self._scoring.scores(slice(0, 0), slice(0, sizes.keys))
+            if results is None:  # no query or no batch element: the whole table is empty
+                scores = self._scoring.scores(slice(0, sizes.queries), slice(0, sizes.keys))
                 results = measure(self._scoring, scores, row_lse(scores))
         return results
 
@@ -195,7 +195,7 @@ def _lse_of(table: Scoring, rows: slice) -> Tensor:
 
 
 def _row_ranges(table: Scoring, rows: slice) -> list[slice]:
-    """Cut a range of rows so that a piece over all keys has about `BLOCK` scores; at least one, perhaps empty, piece."""
+    """Cut a range of rows into pieces of about `BLOCK` scores over all keys; at least one piece, perhaps empty."""
     sizes = table.extent
     step = max(1, BLOCK // max(1, sizes.batch * sizes.heads * sizes.keys))
     starts = range(rows.start, rows.stop, step)

@@ -51,10 +51,6 @@ class Visibility:
             table = _both(table, part[..., columns])
         return table
 
-    def last_key(self, rows: slice, keys: int) -> int:
-        """One past the last key that any of the queries `rows` may see by the causal limit."""
-        return keys if self.causal is None else max(0, min(keys, rows.stop + self.causal))
-
 
 class Mask(ABC):
     """Base of the masks; `&` combines two."""
@@ -132,17 +128,20 @@ class Padding(Mask):
             kind = str(lengths.dtype) if isinstance(lengths, Tensor) else type(lengths).__name__
             raise ArgumentError(f"Padding: lengths must be an integer tensor (B,), not {kind}")
         self.lengths = lengths
-        # One Padding serves all layers of a model: the table is made once per number of keys.
-        self._tables: dict[int, Visibility] = {}
+        # One Padding serves all layers of a model: it is checked and its table made once for each extent.
+        self._tables: dict[tuple[int, int, torch.device], Visibility] = {}
 
     def __repr__(self) -> str:
         return f"Padding({self.lengths.tolist()})"
 
     def resolve(self, extent: Extent) -> Visibility:
         """See `Mask.resolve`."""
-        known = self._tables.get(extent.keys)
-        if known is not None and (known.keys is None or known.keys.shape[0] in (1, extent.batch)):
-            return known
+        key = (extent.batch, extent.keys, extent.device)
+        if key not in self._tables:
+            self._tables[key] = self._table(extent)
+        return self._tables[key]
+
+    def _table(self, extent: Extent) -> Visibility:
         lengths = self.lengths.reshape(-1)
         if lengths.shape[0] not in (1, extent.batch):
             raise ArgumentError(f"Padding: {lengths.shape[0]} lengths for a batch of {extent.batch}")
@@ -154,9 +153,7 @@ class Padding(Mask):
                 raise ArgumentError(f"Padding: lengths from {least} to {most} for {extent.keys} keys")
             if least == extent.keys:
                 return Visibility()
-        table = torch.arange(extent.keys, device=extent.device)[None, :] < lengths[:, None]  # (B, K)
-        self._tables[extent.keys] = Visibility(keys=table)
-        return self._tables[extent.keys]
+        return Visibility(keys=torch.arange(extent.keys, device=extent.device)[None, :] < lengths[:, None])  # (B, K)
 
 
 class Dense(Mask):

@@ -10,7 +10,7 @@ from regard.attention.dispatch import AttentionPlan, choose, plan
 from regard.attention.extent import shape
 from regard.attention.masks import Mask
 from regard.attention.scores import ScaledDot, Score
-from regard.attention.scoring import build_scoring, check_tensor, zero_unseen
+from regard.attention.scoring import build_scoring, check_tensor, is_number, zero_unseen
 from regard.errors import ArgumentError
 
 SCALED_DOT = ScaledDot()
@@ -81,7 +81,7 @@ def attend(
     Raises:
         ArgumentError: a wrong type, shape, dtype, device or value; the message names the argument.
     """
-    call = _build(q, k, v, score, mask, bias, softcap, sink, dropout, return_lse)
+    call = build_call(q, k, v, score, mask, bias, softcap, sink, dropout, return_lse)
     context, lse = choose(call).run(call)
     extent = call.scoring.extent
     context = extent.restore(context, 2)
@@ -108,10 +108,10 @@ def attention_plan(
 
     Arguments and errors are those of `attend`. Nothing is computed.
     """
-    return plan(_build(q, k, v, score, mask, bias, softcap, sink, dropout, return_lse))
+    return plan(build_call(q, k, v, score, mask, bias, softcap, sink, dropout, return_lse))
 
 
-def _build(
+def build_call(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -123,9 +123,14 @@ def _build(
     dropout: float,
     need_lse: bool,
 ) -> Call:
+    """Check the arguments of `attend` and bring them to the layout that backends take.
+
+    Raises:
+        ArgumentError: as for `attend`.
+    """
     check_tensor("v", v)
-    if not 0.0 <= dropout <= 1.0:
-        raise ArgumentError(f"dropout must be from 0 to 1, not {dropout!r}")
+    if not (is_number(dropout) and 0.0 <= dropout <= 1.0):
+        raise ArgumentError(f"dropout must be a number from 0 to 1, not {dropout!r}")
     scoring = build_scoring(q, k, score, mask, bias, softcap, sink)
     if v.ndim != k.ndim or v.shape[:-1] != k.shape[:-1]:
         raise ArgumentError(f"v must have a row for each key: k is {shape(k)}, v is {shape(v)}")

@@ -55,7 +55,7 @@ class ScaledDot(Score):
     form = "inner"
 
     def __post_init__(self) -> None:
-        if self.scale is not None and not math.isfinite(self.scale):
+        if self.scale is not None and not (isinstance(self.scale, (int, float)) and math.isfinite(self.scale)):
             raise ArgumentError(f"ScaledDot: scale must be a finite number, not {self.scale!r}")
 
     def lift(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -1,6 +1,8 @@
 """Everything that determines the table of attention weights, checked once and in one layout; and blocks of it."""
 
+import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -60,9 +62,11 @@ class Scoring:
 
     def mass(self, lse: Tensor) -> Tensor:
         """The mass m of each row, given ℓ (B, H, rows): 0 for a row that sees no key."""
+        dead = lse == -torch.inf
         if self.sink is None:
-            return (lse > -torch.inf).to(lse.dtype)
-        return torch.sigmoid(lse - self.sink.to(lse.dtype)[:, None])
+            return (~dead).to(lse.dtype)
+        # a sink of −∞, which takes nothing, would make −∞ − (−∞) of a dead row
+        return torch.sigmoid(lse.masked_fill(dead, 0.0) - self.sink.to(lse.dtype)[:, None]).masked_fill(dead, 0.0)
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Batch and query ranges that cover the table in blocks of about `BLOCK` scores."""
@@ -126,8 +130,8 @@ def build_scoring(
         raise ArgumentError(
             f"mask must be a mask such as Causal() or Padding(lengths), not {type(mask).__name__}{hint}"
         )
-    if softcap is not None and not softcap > 0:
-        raise ArgumentError(f"softcap must be a positive number, not {softcap!r}")
+    if softcap is not None and not (is_number(softcap) and softcap > 0):
+        raise ArgumentError(f"softcap must be a finite positive number, not {softcap!r}")
     extent = Extent.of(q, k)
     visibility = Visibility() if mask is None else mask.resolve(extent)
     if bias is not None:
@@ -140,6 +144,8 @@ def build_scoring(
         check_tensor("sink", sink)
         if sink.numel() != extent.heads:
             raise ArgumentError(f"sink is {shape(sink)}: expected one logit for each of {extent.heads} heads")
+        if sink.device != extent.device:
+            raise ArgumentError(f"sink is on {sink.device}, queries and keys are on {extent.device}")
         sink = sink.reshape(-1)
     lifted_q, lifted_k, scale = score.lift(extent.heads_first(q), extent.heads_first(k))
     lifted_k = zero_unseen(lifted_k, visibility, extent)
@@ -154,6 +160,11 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
         visibility: which keys are seen.
         extent: sizes.
     """
+    seen_by_last = extent.keys if visibility.causal is None else extent.queries + visibility.causal
+    if visibility.dense is None and visibility.keys is None and seen_by_last >= extent.keys:
+        return x
+    if _is_finite(x):  # then weights of 0 do the same, without a copy
+        return x
     if visibility.dense is not None:
         table = visibility.block(slice(0, extent.queries), slice(0, extent.keys), extent.device)
         assert table is not None
@@ -163,8 +174,8 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
         return x.masked_fill(~seen[..., None], 0.0)
     if visibility.keys is not None:
         x = x.masked_fill(~visibility.keys[:, None, :, None], 0.0)
-    if visibility.causal is not None and extent.queries + visibility.causal < extent.keys:
-        seen_keys = torch.arange(extent.keys, device=x.device) < extent.queries + visibility.causal
+    if seen_by_last < extent.keys:
+        seen_keys = torch.arange(extent.keys, device=x.device) < seen_by_last
         x = x.masked_fill(~seen_keys[:, None], 0.0)
     return x
 
@@ -185,11 +196,18 @@ def normalised(scores: Tensor, lse: Tensor) -> Tensor:
 def matmul_grouped(a: Tensor, b: Tensor) -> Tensor:
     """a (B, H, M, N) times b (B, G, N, P), query head h with key head h // (H / G), without repeating b."""
     heads, groups = a.shape[1], b.shape[1]
-    if heads == groups:
-        return a @ b
-    batch, _, rows, inner = a.shape
-    folded = a.reshape(batch, groups, heads // groups * rows, inner)
-    return (folded @ b).view(batch, heads, rows, b.shape[-1])
+    with own_precision(a.device):
+        if heads == groups:
+            return a @ b
+        batch, _, rows, inner = a.shape
+        folded = a.reshape(batch, groups, heads // groups * rows, inner)
+        return (folded @ b).view(batch, heads, rows, b.shape[-1])
+
+
+def own_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Products inside it keep the dtype of their factors; autocast would round scores to half precision."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def check_tensor(name: str, x: object) -> None:
@@ -198,6 +216,21 @@ def check_tensor(name: str, x: object) -> None:
         raise ArgumentError(f"{name} must be a tensor, not {type(x).__name__}")
     if x.dtype not in DTYPES:
         raise ArgumentError(f"{name} is {x.dtype}: expected float32, float64, float16 or bfloat16")
+
+
+def is_number(x: object) -> bool:
+    """Whether x is a finite real number."""
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def _is_finite(x: Tensor) -> bool:
+    """Whether x surely holds no NaN and no infinity; asked only where the answer is cheap: one reading pass on the CPU.
+
+    The sum of finite numbers may overflow: then the answer is a harmless False.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return math.isfinite(x.sum().item())
 
 
 def _part(x: Tensor, batch: slice, heads: slice | None = None) -> Tensor:

@@ -19,7 +19,7 @@ class Candidates:
         parents: int64 (S, k) which of the sentence's W hypotheses is continued.
         tokens: int64 (S, k) by which token.
         log_probs: (S, k) that token's log-probability.
-        totals: (S, k) the log-probability of the whole, dtype of the totals given.
+        totals: (S, k) the log-probability of the whole.
     """
 
     parents: Tensor
@@ -31,20 +31,22 @@ class Candidates:
 def best_continuations(log_probs: Tensor, totals: Tensor, k: int) -> Candidates:
     """The k best of all W · V′ continuations of each sentence by total log-probability.
 
-    The maximum of each run of about √(V′/2) neighbouring tokens is taken first; the k best continuations are within the k
-    runs with the best maxima, so that only those are looked at closely. One pass over the log-probabilities, no copy of
-    them, several times faster than `topk` over all.
+    The maximum of each run of about √(V′/2) neighbouring tokens is taken first; the k best continuations
+    are within the k runs with the best maxima, so that only those are looked at closely. One pass over the
+    log-probabilities, no copy of them, several times faster than `topk` over all.
 
     Args:
         log_probs: (S · W, V′) of the next token.
-        totals: (S, W) of the hypotheses so far; −inf for one that does not exist. The sum is taken in this dtype.
+        totals: (S, W) of the hypotheses so far; −inf for one that does not exist. The sum has the wider of
+            the two dtypes.
         k: how many to return.
     """
     sentences, width = totals.shape
     vocabulary = log_probs.shape[1]
+    dtype = torch.promote_types(log_probs.dtype, totals.dtype)
     run = max(1, isqrt(vocabulary // 2))
     whole = vocabulary // run * run
-    maxima = log_probs[:, :whole].unflatten(1, (-1, run)).amax(2)  # (N, R)
+    maxima = log_probs[:, :whole].view(sentences * width, -1, run).amax(2)  # (N, R)
     if whole < vocabulary:
         maxima = torch.cat((maxima, log_probs[:, whole:].amax(1, keepdim=True)), 1)
     runs = maxima.shape[1]
@@ -55,7 +57,7 @@ def best_continuations(log_probs: Tensor, totals: Tensor, k: int) -> Candidates:
     parent = (chosen // runs)[:, :, None]  # (S, ≤ k, 1)
     token = (chosen % runs * run)[:, :, None] + torch.arange(run, device=chosen.device)  # (S, ≤ k, run)
     flat = (parent * vocabulary + token.clamp(max=vocabulary - 1)).flatten(1)
-    token_log_probs = log_probs.reshape(sentences, -1).gather(1, flat).view(token.shape).to(totals.dtype)
+    token_log_probs = log_probs.reshape(sentences, -1).gather(1, flat).view(token.shape).to(dtype)
     token_log_probs = token_log_probs.masked_fill(token >= vocabulary, -torch.inf)
     sums = (token_log_probs + totals.gather(1, parent[:, :, 0])[:, :, None]).flatten(1)
 
@@ -75,11 +77,13 @@ def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     `torch.topk` leaves ties open, and with them which hypothesis survives. Places of −inf stay in any order.
     """
-    if k < values.shape[1]:
-        best, index = values.topk(k + 1, dim=1)
-        if not bool(((best[:, -2] == best[:, -1]) & (best[:, -1] > -torch.inf)).any()):
-            index, order = index[:, :k].sort(dim=1)
-            best, place = best.gather(1, order).sort(dim=1, descending=True, stable=True)
-            return best, index.gather(1, place)
-    best, index = values.sort(dim=1, descending=True, stable=True)  # rare: a tie across the border
-    return best[:, :k], index[:, :k]
+    if k >= values.shape[1]:
+        return values.sort(dim=1, descending=True, stable=True)
+    best, index = values.topk(k + 1, dim=1)
+    tied = ((best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)).any(1)
+    best, index = best[:, :k], index[:, :k]
+    if bool(tied.any()):  # rare; a sort is several times slower
+        ordered = values[tied].sort(dim=1, descending=True, stable=True)
+        best, index = best.clone(), index.clone()
+        best[tied], index[tied] = ordered.values[:, :k], ordered.indices[:, :k]
+    return best, index

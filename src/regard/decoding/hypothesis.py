@@ -12,7 +12,8 @@ class Hypothesis:
     Attributes:
         tokens: ids without the start and end symbols.
         score: `log_prob` after the length penalty; what hypotheses of one sentence are ranked by.
-        log_prob: sum of the natural-log probabilities of `tokens`, and of the end symbol where there is one.
+        log_prob: sum of the natural-log probabilities of `tokens`, and of the end symbol where there is
+            one.
         token_log_probs: the terms of that sum: `len(tokens) + 1` of them if finished, else `len(tokens)`.
         finished: True if the model ended it; False if it was cut (see `beam_search`).
     """
@@ -24,9 +25,7 @@ class Hypothesis:
     finished: bool
 
 
-def hypothesis(
-    tokens: list[int], token_log_probs: list[float], log_prob: float, score: float, eos: int
-) -> Hypothesis:
+def hypothesis(tokens: list[int], token_log_probs: list[float], log_prob: float, score: float, eos: int) -> Hypothesis:
     """A Hypothesis from generated tokens, of which the last may be `eos`."""
     finished = bool(tokens) and tokens[-1] == eos
     return Hypothesis(

@@ -1,7 +1,8 @@
 """Length penalties: how the log-probability of a sequence becomes the score that hypotheses are ranked by.
 
-A penalty is any object with the two methods of `LengthPenalty`. Lengths count every generated token, the end symbol
-included where there is one (as Hugging Face counts); it is the number of terms in the log-probability.
+A penalty is any object with the two methods of `LengthPenalty`. Lengths count every generated token, the
+end symbol included where there is one (as Hugging Face counts); it is the number of terms in the
+log-probability.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from torch import Tensor
 class LengthPenalty(Protocol):
     """From log-probability and length to score; a higher score is better.
 
-    `log_prob` is a floating tensor ≤ 0; a length is an int or an integer tensor that broadcasts with it, and is at least 1
-    (0, an empty sequence that was cut, counts as 1).
+    `log_prob` is a floating tensor ≤ 0; a length is an int or an integer tensor that broadcasts with it,
+    and is at least 1 (0, an empty sequence that was cut, counts as 1).
     """
 
     def score(self, log_prob: Tensor, length: int | Tensor) -> Tensor:
-        """The score of sequences that end with this log-probability and length; shape and dtype of `log_prob`."""
+        """The score of sequences that end with this log-probability and length, shaped like `log_prob`."""
         ...
 
     def best_possible(self, log_prob: Tensor, length: int | Tensor, max_length: int | Tensor) -> Tensor:
         """An upper bound on the score of anything that continues a sequence up to `max_length`.
 
-        A continuation's log-probability is at most `log_prob`, its length between `length` and `max_length`.
+        A continuation's log-probability is at most `log_prob`, its length between `length` and
+        `max_length`.
         """
         ...
 
@@ -65,9 +67,9 @@ class Average:
 
 @dataclass(frozen=True)
 class GNMT:
-    """score = log P / ((5 + |Y|) / 6)^alpha. Wu et al. 2016 (arXiv:1609.08144), equation 14, without coverage.
+    """score = log P / ((5 + |Y|) / 6)^alpha. Wu et al. 2016 (arXiv:1609.08144), equation 14.
 
-    The paper found alpha between 0.6 and 0.7 best. |Y| counts the end symbol.
+    Without its coverage term. The paper found alpha between 0.6 and 0.7 best. |Y| counts the end symbol.
     """
 
     alpha: float = 0.6

@@ -12,17 +12,19 @@ from regard.errors import ArgumentError
 
 @dataclass(frozen=True)
 class State:
-    """What a model remembers between two calls of `step`: tensors by name, each per sentence or per hypothesis.
+    """What a model remembers between two calls of `step`: tensors by name, per sentence or per hypothesis.
 
-    A batch has S sentences and N = S · W hypotheses, sentence-major: hypothesis n belongs to sentence n // W. W is 1
-    after `start`; a beam search widens it to its beam. A memory (encoder keys, values, their mask) is per sentence and
-    is never repeated per hypothesis: a model sees its N hypotheses as (S, W) where it reads a memory. Caches of what has
-    been generated are per hypothesis. The State is immutable: `select_*` and a model's `step` return new ones.
+    A batch has S sentences and N = S · W hypotheses, sentence-major: hypothesis n belongs to sentence
+    n // W. W is 1 after `start`; a beam search widens it to its beam. A memory (encoder keys, values, their
+    mask) is per sentence and is never repeated per hypothesis: a model sees its N hypotheses as (S, W)
+    where it reads a memory. Caches of what has been generated are per hypothesis. The State is immutable:
+    `select_*` and a model's `step` return new ones.
 
     Attributes:
         sentence: tensors with leading axis S.
         hypothesis: tensors with leading axis N.
-        position: how many tokens have been fed, the same for every hypothesis; the next token has this position.
+        position: how many tokens have been fed, the same for every hypothesis; the next token has this
+            position.
 
     Raises:
         ArgumentError: tensors of one kind disagree in their leading axis.

@@ -1,1 +1,1 @@
-"""tasks"""
+"""Tasks: examples → batch, loss, metrics, one file each."""

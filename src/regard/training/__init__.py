@@ -1,1 +1,49 @@
-"""training"""
+"""Training: the loop, schedules, budgets and checkpoints. Knows no model and no task."""
+
+from regard.training.budget import Budget, Plan, calibrate, make_plan
+from regard.training.checkpoint import Checkpoint, Progress, last_checkpoint, load_checkpoint
+from regard.training.events import Damaged, Event, Finished, Listener, Reason, Resumed, Saved, StepDone, Validated
+from regard.training.loop import Metric, Settings, Trainer
+from regard.training.optimizer import build_optimizer
+from regard.training.random_state import preserved_random
+from regard.training.schedule import Constant, Cosine, InverseSqrt, Linear, Schedule
+from regard.training.step import Problem
+from regard.training.store import CheckpointStore, DamagedCheckpointError
+from regard.training.weights import average_checkpoints, load_weights, pack_weights, unpack_weights
+
+__all__ = [
+    "Budget",
+    "Checkpoint",
+    "CheckpointStore",
+    "Constant",
+    "Cosine",
+    "Damaged",
+    "DamagedCheckpointError",
+    "Event",
+    "Finished",
+    "InverseSqrt",
+    "Linear",
+    "Listener",
+    "Metric",
+    "Plan",
+    "Problem",
+    "Progress",
+    "Reason",
+    "Resumed",
+    "Saved",
+    "Schedule",
+    "Settings",
+    "StepDone",
+    "Trainer",
+    "Validated",
+    "average_checkpoints",
+    "build_optimizer",
+    "calibrate",
+    "last_checkpoint",
+    "load_checkpoint",
+    "load_weights",
+    "make_plan",
+    "pack_weights",
+    "preserved_random",
+    "unpack_weights",
+]

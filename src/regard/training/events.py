@@ -43,7 +43,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Training goes on from a checkpoint. `notes` says what differs from the machine that wrote it, if anything does."""
+    """Training goes on from a checkpoint. `notes` says what differs from where it was written, if anything."""
 
     step: int
     path: Path

@@ -106,7 +106,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: OptimizerState) -
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in saved.tensors.items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = tensor.clone()  # memory of its own, aligned as ever
     for number, entries in saved.numbers["state"].items():
         state.setdefault(int(number), {}).update(entries)
     for new, old in zip(groups, former, strict=True):

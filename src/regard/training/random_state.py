@@ -17,7 +17,7 @@ def capture_random() -> dict[str, Tensor]:
     Twister's words and its position (int64), beside them the spare normal draw each may hold (float64, empty if none).
     """
     states = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for device, state in enumerate(torch.cuda.get_rng_state_all()):
             states[f"cuda.{device}"] = state
     _, words, spare = random.getstate()

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: pure functions of the step, counted from 1. They know steps only, never minutes or epochs.
+"""Learning-rate schedules: pure functions of the step, counted from 1; never of minutes or epochs.
 
-All begin with a linear warm-up: `rate(step) = peak · step / warmup` for `step ≤ warmup`. A budget that is extended later
-gives `Cosine` and `Linear` a new `total`: the rate jumps up to the new, longer curve and goes on along it.
+All begin with a linear warm-up: `rate(step) = peak · step / warmup` for `step ≤ warmup`. A budget that is extended
+later gives `Cosine` and `Linear` a new `total`: the rate jumps up to the new, longer curve and goes on along it.
 """
 
 import math

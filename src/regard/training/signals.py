@@ -1,4 +1,4 @@
-"""Stopping politely: the first Ctrl-C or SIGTERM asks the loop to finish its step and save, the second stops at once."""
+"""Stopping politely: the first Ctrl-C or SIGTERM asks for an end after the step, the second stops at once."""
 
 import signal
 import threading

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.scoring import Scoring
+from regard.attention.scoring import Scoring, own_precision
 
 CpuFlash = Callable[..., tuple[Tensor, Tensor]]
 
@@ -100,16 +100,17 @@ def _run_public(call: Call) -> Tensor:
     if dead is not None and mask is not None:
         # softmax over nothing is undefined: let such a row see everything, then take its result away
         mask = mask.masked_fill(dead[..., None], True if mask.dtype == torch.bool else 0.0)
-    context = F.scaled_dot_product_attention(
-        table.q,
-        table.k,
-        call.v,
-        attn_mask=mask,
-        dropout_p=call.dropout,
-        is_causal=causal,
-        scale=table.scale,
-        enable_gqa=table.extent.heads != table.extent.groups,
-    )
+    with own_precision(table.extent.device):
+        context = F.scaled_dot_product_attention(
+            table.q,
+            table.k,
+            call.v,
+            attn_mask=mask,
+            dropout_p=call.dropout,
+            is_causal=causal,
+            scale=table.scale,
+            enable_gqa=table.extent.heads != table.extent.groups,
+        )
     return context if dead is None else context.masked_fill(dead[..., None], 0.0)
 
 
@@ -132,14 +133,22 @@ def _attention_mask(table: Scoring, takes_both: bool) -> tuple[Tensor | None, bo
         visible = seen.block(slice(0, sizes.queries), slice(0, sizes.keys), sizes.device)
     mask = visible
     if table.bias is not None:
-        bias = table.bias.to(table.q.dtype)
+        bias = _bias(table, takes_both)
         mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
     elif visible is not None and takes_both:
-        zeros = torch.zeros(visible.shape, dtype=table.q.dtype, device=visible.device)
-        mask = zeros.masked_fill_(~visible, -torch.inf)
-    if mask is not None and sizes.groups != sizes.heads and mask.shape[1] > 1:
-        mask = mask.expand(-1, sizes.heads, -1, -1)
+        barred = torch.full(visible.shape, -torch.inf, dtype=table.q.dtype, device=visible.device)
+        mask = barred.masked_fill_(visible, 0.0)
     return mask, causal
+
+
+def _bias(table: Scoring, takes_single: bool) -> Tensor:
+    """The bias in a dtype that the kernel takes beside the queries; a large finite one must not become infinite."""
+    assert table.bias is not None
+    dtype = table.q.dtype
+    if table.bias.dtype == dtype or (takes_single and dtype.itemsize == 2 and table.bias.dtype == torch.float32):
+        return table.bias
+    limits = torch.finfo(dtype)
+    return table.bias.clamp(limits.min, limits.max).to(dtype)
 
 
 def _dead_rows(table: Scoring) -> Tensor | None:

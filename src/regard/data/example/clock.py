@@ -122,14 +122,15 @@ _TOPICS = (
         ),
     ),
 )
-_PLAIN = (
-    ("it/a is/b {t}", "现在/a 是/b {t}"),
-    ("I/a am/b leaving/b at {t}", "我/a {t} 走/b"),
-    ("we/a meet/b at {t}", "我们/a {t} 见面/b"),
-    ("they/a will/b arrive/c at {t}", "他们/a 会/b 在 {t} 到达/c"),
-    ("please/a call/b me/c at {t}", "请/a {t} 给/b 我/c 打电话/b"),
-    ("please/a wake/b me/c up/b at {t}", "请/a {t} 叫醒/b 我/c"),
+_EVERYDAY = (
+    ("it", "it/a is/b {t}", "现在/a 是/b {t}"),
+    ("leave", "I/a am leaving/b at {t}", "我/a {t} 走/b"),
+    ("meet", "we/a meet/b at {t}", "我们/a {t} 见面/b"),
+    ("arrive", "they/a will/b arrive/c at/d {t}", "他们/a 会/b 在/d {t} 到达/c"),
+    ("call", "please/a call/b me/c at {t}", "请/a {t} 给/b 我/c 打电话/b"),
+    ("wake", "please/a wake/b me/c up/b at {t}", "请/a {t} 叫醒/b 我/c"),
 )
+"""(subject of the value, English, Chinese)"""
 _RANGES = (
     ("the {s} is open/a from/b {t} to/c {u}", "{s} 从/b {t} 到/c {u} 营业/a"),
     ("is the {s} open/a from/b {t} to/c {u} ?/q", "{s} 从/b {t} 到/c {u} 营业/a 吗/q ？/q"),
@@ -148,8 +149,8 @@ def draw(rng: random.Random) -> Draft:
         return Draft((*start.value, *end.value, subject.source), sentence)
     time = draw_time(rng)
     if kind < 0.4:
-        english, chinese = pick(rng, _PLAIN)
-        return Draft((*time.value, english.split()[0]), aligned(english, chinese, t=time.phrase))
+        name, english, chinese = pick(rng, _EVERYDAY)
+        return Draft((*time.value, name), aligned(english, chinese, t=time.phrase))
     subjects, frames = pick(rng, _TOPICS)
     subject = pick(rng, subjects)
     return Draft((*time.value, subject.source), aligned(*pick(rng, frames), s=subject, t=time.phrase))

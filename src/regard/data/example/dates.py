@@ -4,17 +4,15 @@ import random
 
 from regard.data.example.clock import clock, hour_name
 from regard.data.example.numbers import chinese_below_hundred, year
-from regard.data.example.phrase import Draft, Phrase, aligned, between, pick, word
+from regard.data.example.phrase import Draft, Phrase, aligned, between, listed, pick, word
 
-MONTHS = tuple(
-    "January February March April May June July August September October November December".split()
-)
+MONTHS = listed("January February March April May June July August September October November December")
 MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-WEEKDAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
-ORDINALS = tuple(
+WEEKDAYS = listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+ORDINALS = listed(
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
     "sixteenth seventeenth eighteenth nineteenth twentieth twenty-first twenty-second twenty-third twenty-fourth "
-    "twenty-fifth twenty-sixth twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first".split()
+    "twenty-fifth twenty-sixth twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first"
 )
 YEARS = (1970, 1999)
 """First and last year of the dates that have one."""

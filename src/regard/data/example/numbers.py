@@ -8,16 +8,16 @@ are there.
 
 from functools import cache
 
-from regard.data.example.phrase import Phrase, word
+from regard.data.example.phrase import Phrase, listed, word
 
 LARGEST = 99_999
 """The largest number that `number` can say."""
 
-SMALL = tuple(
+SMALL = listed(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen".split()
+    "eighteen nineteen"
 )
-TENS = tuple("- ten twenty thirty forty fifty sixty seventy eighty ninety".split())
+TENS = listed("- ten twenty thirty forty fifty sixty seventy eighty ninety")
 DIGITS = "零一二三四五六七八九"
 
 
@@ -95,9 +95,7 @@ def _thousands(n: int) -> Phrase:
         return word(f"{english_below_hundred(n)} thousand", f"{lead}万")
     # "fifteen thousand" is 一万五千: the word holds both digits, "thousand" both units
     characters = (lead, "万", DIGITS[ones], "千")
-    return Phrase(
-        (english_below_hundred(n), "thousand"), characters, frozenset({(0, 0), (1, 1), (0, 2), (1, 3)})
-    )
+    return Phrase((english_below_hundred(n), "thousand"), characters, frozenset({(0, 0), (1, 1), (0, 2), (1, 3)}))
 
 
 def _hundreds(n: int) -> Phrase:

@@ -1,4 +1,4 @@
-"""Aligned phrases, the stuff the example grammar is made of: English words, Chinese characters and the links between them.
+"""Aligned phrases, of which the example grammar is made: English words, Chinese characters, the links between them.
 
 Links follow three rules:
 
@@ -70,6 +70,11 @@ def word(english: str, chinese: str) -> Phrase:
     words = tuple(english.split())
     links = frozenset((i, j) for i in range(len(words)) for j in range(len(chinese)))
     return Phrase(words, tuple(chinese), links)
+
+
+def listed(words: str) -> tuple[str, ...]:
+    """The words of a text, as a tuple."""
+    return tuple(words.split())
 
 
 def aligned(english: str, chinese: str, **slots: Phrase) -> Phrase:

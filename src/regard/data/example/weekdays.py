@@ -18,21 +18,21 @@ _WEEKS = {
     "this": word("this", "这个"),
     "next": word("next", "下个"),
     "last": word("last", "上个"),
-    "every": word("every", "每个"),
 }
 _EVENTS = (
     word("meeting", "会议"),
-    word("exam", "考试"),
     word("concert", "音乐会"),
     word("match", "比赛"),
-    word("interview", "面试"),
+    word("party", "聚会"),
+    word("wedding", "婚礼"),
 )
+"""Events, all of which take the article "a"."""
 _PEOPLE = (
-    (word("I", "我"), 0),
-    (word("we", "我们"), 0),
-    (word("they", "他们"), 0),
-    (word("he", "他"), 1),
-    (word("she", "她"), 1),
+    (word("I", "我"), False),
+    (word("we", "我们"), False),
+    (word("they", "他们"), False),
+    (word("he", "他"), True),
+    (word("she", "她"), True),
 )
 """Who, and whether the verb takes the form of the third person."""
 _ACTIONS = (
@@ -46,32 +46,77 @@ _ACTIONS = (
 """What, in the plain form and in that of the third person."""
 
 _COMING = (
-    ("the {e} is {x}", "{e} 在 {x}"),
+    ("the {e} is/a {x}", "{e} 在/a {x}"),
     ("there is/a a {e} {x}", "{x} 有/a {e}"),
-    ("is there/a a {e} {x} ?/q", "{x} 有/a {e} 吗/q ？/q"),
+    ("is/a there a {e} {x} ?/q", "{x} 有/a {e} 吗/q ？/q"),
 )
-"""Frames of an event to come, or of one that recurs."""
+"""Frames of an event to come."""
 _PAST = (
-    ("the {e} was {x}", "{e} 在 {x}"),
+    ("the {e} was/a {x}", "{e} 在/a {x}"),
     ("there was/a a {e} {x}", "{x} 有/a {e}"),
-    ("was there/a a {e} {x} ?/q", "{x} 有/a {e} 吗/q ？/q"),
+    ("was/a there a {e} {x} ?/q", "{x} 有/a {e} 吗/q ？/q"),
 )
-_OPEN = (
+_PLANS = (
+    ("{p} will/a {v} {x}", "{p} {x} 要/a {v}"),
+    ("will/a {p} {v} {x} ?/q", "{p} {x} 要/a {v} 吗/q ？/q"),
+)
+_OPENING = (
     ("the {s} is open/a from {d} to/b {e}", "{s} {d} 到/b {e} 开门/a"),
     ("the {s} is closed/a from {d} to/b {e}", "{s} {d} 到/b {e} 关门/a"),
     ("is the {s} open/a from {d} to/b {e} ?/q", "{s} {d} 到/b {e} 开门/a 吗/q ？/q"),
 )
 
 
-def _when(week: str, day: int, part: int) -> Phrase:
-    """A day of the week seen from today, with a part of the day or without: "next Tuesday morning"."""
-    return _WEEKS[week] + weekday(day) + _PARTS[part]
+def draw(rng: random.Random) -> Draft:
+    """A sentence about days of the week.
+
+    Its value is (week, weekday, part of the day, who or what), the week being "on", "this", "next", "last" or
+    "every"; or (first weekday, last weekday, place) for a stretch of days.
+    """
+    kind = rng.random()
+    if kind < 0.3:
+        return _draw_event(rng)
+    if kind < 0.55:
+        return _draw_plan(rng)
+    if kind < 0.85:
+        return _draw_habit(rng)
+    first = between(rng, 0, 6)
+    last = (first + between(rng, 1, 6)) % 7
+    place = pick(rng, PLACES)
+    sentence = aligned(*pick(rng, _OPENING), s=place, d=weekday(first), e=weekday(last))
+    return Draft((WEEKDAYS[first], WEEKDAYS[last], place.source), sentence)
 
 
 def _draw_event(rng: random.Random) -> Draft:
-    """An event on a day: value (event, week, weekday, part of the day)."""
-    week, day, part = pick(rng, ("on", "this", "next", "last")), between(rng, 0, 6), between(rng, 0, 3)
-    event = pick(rng, _EVENTS)
+    """An event of one day: "there is a concert next Tuesday evening"."""
+    week, event = pick(rng, ("on", "this", "next", "last")), pick(rng, _EVENTS)
+    value, when = _draw_when(rng, week)
     frames = _PAST if week == "last" else _COMING
-    sentence = aligned(*pick(rng, frames), e=event, x=_when(week, day, part))
-    return Draft((event.source, week, WEEKDAYS[day], part), sentence)
+    return Draft((*value, event.source), aligned(*pick(rng, frames), e=event, x=when))
+
+
+def _draw_plan(rng: random.Random) -> Draft:
+    """What someone is going to do: "he will work this Friday"."""
+    value, when = _draw_when(rng, pick(rng, ("on", "this", "next")))
+    (who, _), (plain, _) = pick(rng, _PEOPLE), pick(rng, _ACTIONS)
+    return Draft((*value, who.source, plain.source), aligned(*pick(rng, _PLANS), p=who, v=plain, x=when))
+
+
+def _draw_habit(rng: random.Random) -> Draft:
+    """What someone does every week: "he goes swimming every Tuesday evening"; every is 每个 … 都."""
+    day, part = between(rng, 0, 6), pick(rng, _PARTS)
+    (who, third), (plain, inflected) = pick(rng, _PEOPLE), pick(rng, _ACTIONS)
+    when = weekday(day) + part
+    if rng.random() < 0.5:
+        verb = inflected if third else plain
+        sentence = aligned("{p} {v} every/a {x}", "{p} 每个/a {x} 都/a {v}", p=who, v=verb, x=when)
+    else:
+        english = f"{'does' if third else 'do'} {{p}} {{v}} every/a {{x}} ?/q"
+        sentence = aligned(english, "{p} 每个/a {x} 都/a {v} 吗/q ？/q", p=who, v=plain, x=when)
+    return Draft(("every", WEEKDAYS[day], part.source, who.source, plain.source), sentence)
+
+
+def _draw_when(rng: random.Random, week: str) -> tuple[tuple[int | str, ...], Phrase]:
+    """A day of the week, with a part of the day or without: "next Tuesday morning"; and its value."""
+    day, part = between(rng, 0, 6), pick(rng, _PARTS)
+    return (week, WEEKDAYS[day], part.source), _WEEKS[week] + weekday(day) + part

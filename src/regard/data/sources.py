@@ -1,0 +1,130 @@
+"""Reading text: lines of files, and parallel text from two files or one table.
+
+Lines end at `\\n` and nowhere else: U+2028, U+0085, vertical tabs and the like are characters of a line, so line numbers
+agree between the two files of a parallel text and with `wc -l`. A `\\r` before the `\\n` and a byte-order mark at the
+start of the file are removed. Text is UTF-8.
+"""
+
+import gzip
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, ContextManager, overload
+
+from regard.errors import ArgumentError, DataError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A sentence and its translation, without white space at the ends."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class ParallelText(Sequence[Pair]):
+    """Pairs in order, each with the place it was read from, so that a later error can name it.
+
+    Attributes:
+        pairs: the pairs.
+        lines: the line number of each pair, from 1; the same in both files.
+        name: the file or files, as error messages call them.
+    """
+
+    pairs: tuple[Pair, ...]
+    lines: tuple[int, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        if len(self.pairs) != len(self.lines):
+            raise ArgumentError(f"lines: got {len(self.lines)} line numbers for {len(self.pairs)} pairs")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ParallelText": ...
+    def __getitem__(self, index: int | slice) -> "Pair | ParallelText":
+        if isinstance(index, slice):
+            return ParallelText(self.pairs[index], self.lines[index], self.name)
+        return self.pairs[index]
+
+    @property
+    def sources(self) -> list[str]:
+        """The source side of every pair."""
+        return [pair.source for pair in self.pairs]
+
+    @property
+    def targets(self) -> list[str]:
+        """The target side of every pair."""
+        return [pair.target for pair in self.pairs]
+
+    def where(self, index: int) -> str:
+        """Where pair `index` comes from, for messages: `a.en and a.de, line 7`."""
+        return f"{self.name}, line {self.lines[index]}"
+
+
+def read_lines(path: Path | str) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file, one at a time, without their line ends.
+
+    `-` is standard input; a name that ends in `.gz` is decompressed. The last line counts whether or not `\\n` ends
+    it; after a final `\\n` there is no further, empty line. Spaces at the ends of a line stay.
+
+    Raises (when the line is reached):
+        DataError: the file is missing, is a folder or cannot be read; the compressed data is damaged or ends
+            early; a line is not valid UTF-8 (the message names file and line).
+    """
+    name = display_name(path)
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, raw in enumerate(file, start=1):
+                yield _line(raw, name, number)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{name}: damaged or incomplete gzip data after line {number}: {error}") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{name}: is a folder, expected a text file") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def display_name(path: Path | str) -> str:
+    """What messages call a path given by the user: `-` is "standard input"."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
+def read_parallel(source: Path | str, target: Path | str) -> ParallelText:
+    """Read two files that are aligned by line: line n of `target` translates line n of `source`.
+
+    Each file is read as `read_lines` does and white space at the ends of lines is removed. Empty lines stay, so
+    that numbers agree; `usable` drops them.
+
+    Raises:
+        DataError: a file cannot be read, both have no line, or their numbers of lines differ (the message gives
+            both numbers).
+    """
+    if str(source) == str(target) == "-":
+        raise DataError("source and target are both standard input ('-'): one of them must be a file")
+    pairs: list[Pair] = []
+    with closing(_generator(source)) as left, closing(_generator(target)) as right:
+        counts = _zip(left, right, pairs)
+    name = f"{display_name(source)} and {display_name(target)}"
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"{display_name(source)} has {counts[0]} lines but {display_name(target)} has {counts[1]}: line n of one "
+            "must translate line n of the other"
+        )
+    if not pairs:
+        raise DataError(f"{name}: both files are empty")
+    return ParallelText(tuple(pairs), tuple(range(1, len(pairs) + 1)), name)

@@ -1,0 +1,50 @@
+"""Token embeddings."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from regard.layers.positions import Positions
+
+
+class TokenEmbedding(nn.Module):
+    """Token ids → vectors scaled by √E; the same table can serve as the output projection (Vaswani et al. 2017, 3.4).
+
+    Args:
+        vocabulary: V.
+        width: E.
+    """
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocabulary, width))  # (V, E)
+        # with this spread the scaled vectors and the logits of a tied output both start near unit variance
+        nn.init.normal_(self.weight, std=width**-0.5)
+        self.scale = math.sqrt(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Ids (…) int64 → vectors (…, E)."""
+        return F.embedding(tokens, self.weight) * self.scale
+
+
+class PositionedEmbedding(nn.Module):
+    """Token vector plus position vector, with dropout on the sum.
+
+    Args:
+        tokens: the token embedding (perhaps shared with another module).
+        positions: the positional encoding.
+        dropout: probability of dropping an element.
+    """
+
+    def __init__(self, tokens: TokenEmbedding, positions: Positions, dropout: float) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.positions = positions
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Ids (B, L) int64 at positions start … → vectors (B, L, E)."""
+        x: Tensor = self.dropout(self.tokens(tokens) + self.positions(start, tokens.shape[1]))
+        return x

@@ -1,0 +1,134 @@
+"""Multi-head attention, and the module through which every layer calls `attend`."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from regard.attention import Mask, ScaledDot, Score, attend
+from regard.errors import ArgumentError
+
+
+class KeysValues(NamedTuple):
+    """Projected keys and values of a memory or a cache: each (B, G, K, D)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Attend(nn.Module):
+    """`attend` as a module without parameters, so that its arguments can be seen from outside by a hook.
+
+    Args:
+        score: the score.
+        dropout: probability of dropping a weight in training.
+    """
+
+    def __init__(self, score: Score, dropout: float) -> None:
+        super().__init__()
+        self.score = score
+        self.dropout = dropout
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
+        """q (B, H, Q, D), k and v (B, G, K, D) → context (B, H, Q, D); see `regard.attend`."""
+        return attend(q, k, v, score=self.score, mask=mask, dropout=self.dropout if self.training else 0.0)
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention by several heads at once, joined and projected (Vaswani et al. 2017, section 3.2.2).
+
+    head_h = attend(x W_h^Q, m W_g^K, m W_g^V) with g = h // (H / G); output = [head_1; …; head_H] W^O. The three input
+    projections are one matrix, so self-attention makes queries, keys and values in one product. With fewer key heads
+    than query heads this is grouped-query attention (Ainslie et al. 2023).
+
+    Self-attention is `layer(x, mask=…)`, causal with `Causal()`; cross-attention is `layer(x, memory, mask=…)`. For
+    step-wise decoding, `queries`, `keys_values` and `attend_to` are the same computation in parts: project the memory
+    once, or append each step's keys and values to a cache, and attend to what is there.
+
+    Args:
+        width: E of input and output.
+        heads: H, which divides E (head width D = E / H).
+        key_heads: G, which divides H; None is H.
+        score: the score, `ScaledDot()` by default.
+        dropout: probability of dropping an attention weight in training.
+        bias: whether the projections have one.
+
+    Raises:
+        ArgumentError: the sizes don't divide.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        key_heads: int | None = None,
+        score: Score | None = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        groups = heads if key_heads is None else key_heads
+        if heads < 1 or width % heads:
+            raise ArgumentError(f"heads must divide the width {width}, and {heads} doesn't")
+        if groups < 1 or heads % groups:
+            raise ArgumentError(f"key_heads must divide the {heads} heads, and {groups} doesn't")
+        self.heads, self.key_heads, self.head_width = heads, groups, width // heads
+        self.input = nn.Linear(width, (heads + 2 * groups) * self.head_width, bias=bias)
+        self.operator = Attend(ScaledDot() if score is None else score, dropout)
+        self.output = nn.Linear(width, width, bias=bias)
+        self._reset()
+
+    def forward(self, x: Tensor, memory: Tensor | None = None, mask: Mask | None = None) -> Tensor:
+        """Attend from x to `memory`, or to x itself.
+
+        Args:
+            x: (B, Q, E).
+            memory: (B, K, E), or None for self-attention.
+            mask: which keys may be seen.
+
+        Returns:
+            (B, Q, E).
+        """
+        if memory is None:
+            q, known = self.project(x)
+        else:
+            q, known = self.queries(x), self.keys_values(memory)
+        return self.attend_to(q, known, mask)
+
+    def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
+        """Queries (B, H, L, D), and keys and values (B, G, L, D), of the same x (B, L, E), in one product."""
+        q, k, v = torch.split(self._split(self.input(x)), [self.heads, self.key_heads, self.key_heads], 1)
+        return q, KeysValues(k, v)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Queries (B, H, Q, D) of x (B, Q, E)."""
+        n = self.heads * self.head_width
+        bias = self.input.bias
+        return self._split(F.linear(x, self.input.weight[:n], None if bias is None else bias[:n]))
+
+    def keys_values(self, memory: Tensor) -> KeysValues:
+        """Keys and values (B, G, K, D) of a memory (B, K, E)."""
+        n = self.heads * self.head_width
+        bias = self.input.bias
+        both = self._split(F.linear(memory, self.input.weight[n:], None if bias is None else bias[n:]))
+        return KeysValues(*both.chunk(2, 1))
+
+    def attend_to(self, q: Tensor, known: KeysValues, mask: Mask | None = None) -> Tensor:
+        """Attend with queries (B, H, Q, D) to keys and values (B, G, K, D), join the heads, project: (B, Q, E)."""
+        context = self.operator(q, known.keys, known.values, mask=mask)  # (B, H, Q, D)
+        y: Tensor = self.output(context.transpose(1, 2).flatten(2))
+        return y
+
+    def _split(self, x: Tensor) -> Tensor:
+        heads = x.shape[2] // self.head_width
+        return x.view(*x.shape[:2], heads, self.head_width).transpose(1, 2)  # (B, L, n · D) → (B, n, L, D)
+
+    def _reset(self) -> None:
+        # the spread Xavier's rule gives a square matrix: the joined one isn't initialised as if it were one projection
+        nn.init.normal_(self.input.weight, std=self.input.in_features**-0.5)
+        nn.init.xavier_uniform_(self.output.weight)
+        for bias in (self.input.bias, self.output.bias):
+            if bias is not None:
+                nn.init.zeros_(bias)

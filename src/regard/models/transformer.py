@@ -1,0 +1,346 @@
+"""The encoder–decoder Transformer of "Attention Is All You Need" (Vaswani et al. 2017): config, module, presets.
+
+config = TransformerConfig.preset("tiny", source_vocabulary=8000, target_vocabulary=8000)
+model = build_transformer(config)
+hidden = model(source, source_lengths, target)            # (B, T, E), teacher-forced
+log_probs = model.output(hidden).log_softmax(-1)
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from regard.attention import Causal, Mask, Padding
+from regard.errors import ArgumentError
+from regard.layers import (
+    FeedForward,
+    KeysValues,
+    LearnedPositions,
+    MultiHeadAttention,
+    PositionedEmbedding,
+    Positions,
+    PostNorm,
+    PreNorm,
+    Residual,
+    SinusoidalPositions,
+    State,
+    TokenEmbedding,
+)
+
+CACHE_STEP = 16  # positions by which a decoding cache grows
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"encoder_layers": 4, "decoder_layers": 4, "width": 128, "feedforward": 256, "heads": 4},
+    "small": {"encoder_layers": 6, "decoder_layers": 6, "width": 256, "feedforward": 1024, "heads": 4},
+    "base": {"encoder_layers": 6, "decoder_layers": 6, "width": 512, "feedforward": 2048, "heads": 8},
+    "big": {"encoder_layers": 6, "decoder_layers": 6, "width": 1024, "feedforward": 4096, "heads": 16, "dropout": 0.3},
+}
+"""`base` and `big` are those of the paper's table 3; `tiny` and `small` are for small data and two cores."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes and choices of an encoder–decoder Transformer."""
+
+    source_vocabulary: int
+    """Source tokens, V of the encoder's embedding."""
+    target_vocabulary: int
+    """Target tokens, V of the decoder's embedding and of the output."""
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    width: int = 512
+    """E, width of the residual stream."""
+    feedforward: int = 2048
+    """Width inside the feed-forward networks."""
+    heads: int = 8
+    key_heads: int | None = None
+    """Key/value heads; None is as many as query heads."""
+    dropout: float = 0.1
+    """On embeddings and on each sub-layer's output."""
+    attention_dropout: float = 0.0
+    """On attention weights."""
+    norm: Literal["post", "pre"] = "post"
+    """LayerNorm after each residual sum (the paper) or before each sub-layer (with a last one at the end)."""
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    max_length: int = 1024
+    """Most positions of a source or target, `<bos>` and `<eos>` included."""
+    shared: Literal["all", "target", "none"] = "all"
+    """Which of source embedding, target embedding and output projection are one table: all three (needs one
+    vocabulary), the two of the target, or none."""
+
+    def __post_init__(self) -> None:
+        if self.shared == "all" and self.source_vocabulary != self.target_vocabulary:
+            raise ArgumentError(
+                f'shared = "all" needs one vocabulary, not {self.source_vocabulary} source and '
+                f'{self.target_vocabulary} target tokens: use shared = "target"'
+            )
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> Self:
+        """The preset `name` ("tiny", "small", "base", "big") with `settings` put in or replaced.
+
+        Raises:
+            ArgumentError: there is no such preset.
+        """
+        if name not in PRESETS:
+            raise ArgumentError(f"no preset {name!r}: there are {', '.join(PRESETS)}")
+        return cls(**(PRESETS[name] | settings))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward network, each in a residual connection."""
+
+    def __init__(self, attention: MultiHeadAttention, feedforward: FeedForward, residuals: list[Residual]) -> None:
+        super().__init__()
+        self.attention = attention
+        self.feedforward = feedforward
+        self.attention_residual, self.feedforward_residual = residuals
+
+    def forward(self, x: Tensor, mask: Mask) -> Tensor:
+        """(B, S, E) → (B, S, E)."""
+        x = self.attention_residual(x, lambda y: self.attention(y, mask=mask))
+        y: Tensor = self.feedforward_residual(x, self.feedforward)
+        return y
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, cross-attention to the memory and feed-forward network, each in a residual connection."""
+
+    def __init__(
+        self,
+        attention: MultiHeadAttention,
+        cross: MultiHeadAttention,
+        feedforward: FeedForward,
+        residuals: list[Residual],
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.cross = cross
+        self.feedforward = feedforward
+        self.attention_residual, self.cross_residual, self.feedforward_residual = residuals
+
+    def forward(self, x: Tensor, memory: Tensor, memory_mask: Mask) -> Tensor:
+        """All positions at once: x (B, T, E) and memory (B, S, E) → (B, T, E)."""
+        x = self.attention_residual(x, lambda y: self.attention(y, mask=Causal()))
+        x = self.cross_residual(x, lambda y: self.cross(y, memory, mask=memory_mask))
+        y: Tensor = self.feedforward_residual(x, self.feedforward)
+        return y
+
+    def step(self, x: Tensor, cache: Tensor, position: int, memory: KeysValues, memory_mask: Mask) -> Tensor:
+        """One position of each hypothesis.
+
+        Args:
+            x: (N, 1, E); N = S · W hypotheses, W for each of the S sentences.
+            cache: keys and values of the positions so far, (N, 2, G, ≥ position + 1, D); this step's are written in.
+            position: which position this is.
+            memory: keys and values (S, G, K, D); hypotheses of a sentence share them, as queries of one attention.
+            memory_mask: for the S sentences.
+
+        Returns:
+            (N, 1, E).
+        """
+
+        def past(y: Tensor) -> Tensor:
+            q, new = self.attention.project(y)
+            cache[:, 0, :, position] = new.keys[:, :, 0]
+            cache[:, 1, :, position] = new.values[:, :, 0]
+            filled = cache[:, :, :, : position + 1]
+            return self.attention.attend_to(q, KeysValues(filled[:, 0], filled[:, 1]))
+
+        def source(y: Tensor) -> Tensor:
+            sentences = memory.keys.shape[0]
+            q = self.cross.queries(y.view(sentences, -1, y.shape[-1]))  # (S, H, W, D)
+            return self.cross.attend_to(q, memory, memory_mask).view(y.shape)
+
+        x = self.attention_residual(x, past)
+        x = self.cross_residual(x, source)
+        y: Tensor = self.feedforward_residual(x, self.feedforward)
+        return y
+
+
+class Encoder(nn.Module):
+    """Embedding and a stack of encoder layers."""
+
+    def __init__(self, embedding: PositionedEmbedding, layers: list[EncoderLayer], norm: nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+
+    def forward(self, tokens: Tensor, mask: Mask) -> Tensor:
+        """Ids (B, S) → memory (B, S, E)."""
+        x = self.embedding(tokens)
+        for layer in self.layers:
+            x = layer(x, mask)
+        y: Tensor = self.norm(x)
+        return y
+
+
+class Decoder(nn.Module):
+    """Embedding and a stack of decoder layers."""
+
+    def __init__(self, embedding: PositionedEmbedding, layers: list[DecoderLayer], norm: nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+        # a ModuleList doesn't say what it holds
+        self.layers = cast(list[DecoderLayer], nn.ModuleList(layers))
+        self.norm = norm
+
+    def forward(self, tokens: Tensor, memory: Tensor, memory_mask: Mask) -> Tensor:
+        """Ids (B, T) and memory (B, S, E) → hidden states (B, T, E)."""
+        x = self.embedding(tokens)
+        for layer in self.layers:
+            x = layer(x, memory, memory_mask)
+        y: Tensor = self.norm(x)
+        return y
+
+
+class Transformer(nn.Module):
+    """The encoder–decoder Transformer. Token id 0 is padding by position only: lengths say what is padding.
+
+    Args:
+        config: kept as `config`, for saving beside the weights.
+        encoder, decoder: the two stacks.
+        output: projection to the target vocabulary; its weight may be the target embedding's.
+    """
+
+    def __init__(self, config: TransformerConfig, encoder: Encoder, decoder: Decoder, output: nn.Linear) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.decoder = decoder
+        self.output = output
+
+    def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> Tensor:
+        """Hidden states of all target positions at once, each seeing the target up to itself (teacher forcing).
+
+        Args:
+            source: ids (B, S) int64, padded at the end.
+            source_lengths: (B,) int64.
+            target: ids (B, T) int64, beginning with `<bos>`; positions past a target's end give values to ignore.
+
+        Returns:
+            (B, T, E); `output` makes them logits.
+        """
+        mask = Padding(source_lengths)
+        memory = self.encoder(source, mask)
+        hidden: Tensor = self.decoder(target, memory, mask)
+        return hidden
+
+    def start(self, source: Tensor, source_lengths: Tensor) -> State:
+        """Encode a batch for step-wise decoding: one hypothesis for each sentence, no token fed yet.
+
+        Args:
+            source: ids (S, K) int64, padded at the end.
+            source_lengths: (S,) int64.
+        """
+        memory = self.encoder(source, Padding(source_lengths))
+        pairs = [torch.stack(layer.cross.keys_values(memory), 1) for layer in self.decoder.layers]
+        stacked = torch.stack(pairs, 1)  # (S, L, 2, G, K, D)
+        sentences, layers, _, groups, _, width = stacked.shape
+        cache = stacked.new_zeros(sentences, layers, 2, groups, 0, width)
+        return State({"memory": stacked, "lengths": source_lengths}, {"cache": cache}, 0)
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Feed one token to each hypothesis.
+
+        Args:
+            tokens: (N,) int64.
+            state: from `start` or the last `step`; its cache is written to and must not be used again.
+
+        Returns:
+            log-probabilities of the next token (N, V), and the state after it.
+        """
+        memory, cache, position = state.sentence["memory"], state.hypothesis["cache"], state.position
+        if cache.shape[4] == position:
+            cache = F.pad(cache, (0, 0, 0, CACHE_STEP))
+        mask = Padding(state.sentence["lengths"])
+        x = self.decoder.embedding(tokens[:, None], start=position)  # (N, 1, E)
+        for i, layer in enumerate(self.decoder.layers):
+            x = layer.step(x, cache[:, i], position, KeysValues(memory[:, i, 0], memory[:, i, 1]), mask)
+        logits = self.output(self.decoder.norm(x[:, 0]))  # (N, V)
+        return logits.log_softmax(-1), State(state.sentence, {"cache": cache}, position + 1)
+
+
+def build_transformer(config: TransformerConfig) -> Transformer:
+    """Assemble a Transformer with fresh weights (torch's default generator)."""
+    width = config.width
+    source_table = TokenEmbedding(config.source_vocabulary, width)
+    target_table = source_table if config.shared == "all" else TokenEmbedding(config.target_vocabulary, width)
+    output = nn.Linear(width, config.target_vocabulary, bias=False)
+    if config.shared == "none":
+        nn.init.normal_(output.weight, std=width**-0.5)
+    else:
+        output.weight = target_table.weight
+    return Transformer(
+        config,
+        Encoder(
+            _embedding(config, source_table),
+            [_encoder_layer(config) for _ in range(config.encoder_layers)],
+            _last(config),
+        ),
+        Decoder(
+            _embedding(config, target_table),
+            [_decoder_layer(config) for _ in range(config.decoder_layers)],
+            _last(config),
+        ),
+        output,
+    )
+
+
+def parameter_count(config: TransformerConfig) -> int:
+    """Number of parameters of `build_transformer(config)`, by formula.
+
+    With E the width, F the feed-forward width and g = G/H: an attention has (2 + 2g)·E² weights and (2 + 2g)·E biases,
+    a feed-forward network 2·E·F weights and F + E biases, a LayerNorm 2·E.
+    """
+    e, f = config.width, config.feedforward
+    kv = e * (config.key_heads or config.heads) // config.heads
+    attention = (2 * e + 2 * kv) * e + (2 * e + 2 * kv)
+    feedforward = 2 * e * f + f + e
+    norm = 2 * e
+    encoder = config.encoder_layers * (attention + feedforward + 2 * norm)
+    decoder = config.decoder_layers * (2 * attention + feedforward + 3 * norm)
+    last = 2 * norm if config.norm == "pre" else 0
+    tables = {
+        "all": config.target_vocabulary,
+        "target": config.source_vocabulary + config.target_vocabulary,
+        "none": config.source_vocabulary + 2 * config.target_vocabulary,
+    }[config.shared]
+    positions = 2 * config.max_length * e if config.positions == "learned" else 0
+    return encoder + decoder + last + tables * e + positions
+
+
+def _embedding(config: TransformerConfig, table: TokenEmbedding) -> PositionedEmbedding:
+    kinds: dict[str, type[SinusoidalPositions] | type[LearnedPositions]] = {
+        "sinusoidal": SinusoidalPositions,
+        "learned": LearnedPositions,
+    }
+    positions: Positions = kinds[config.positions](config.max_length, config.width)
+    return PositionedEmbedding(table, positions, config.dropout)
+
+
+def _attention(config: TransformerConfig) -> MultiHeadAttention:
+    return MultiHeadAttention(config.width, config.heads, key_heads=config.key_heads, dropout=config.attention_dropout)
+
+
+def _residuals(config: TransformerConfig, count: int) -> list[Residual]:
+    kinds: dict[str, type[Residual]] = {"post": PostNorm, "pre": PreNorm}
+    return [kinds[config.norm](config.width, config.dropout) for _ in range(count)]
+
+
+def _encoder_layer(config: TransformerConfig) -> EncoderLayer:
+    return EncoderLayer(_attention(config), FeedForward(config.width, config.feedforward), _residuals(config, 2))
+
+
+def _decoder_layer(config: TransformerConfig) -> DecoderLayer:
+    feedforward = FeedForward(config.width, config.feedforward)
+    return DecoderLayer(_attention(config), _attention(config), feedforward, _residuals(config, 3))
+
+
+def _last(config: TransformerConfig) -> nn.Module:
+    """What follows the last layer: pre-norm leaves the residual stream unnormalised, post-norm doesn't."""
+    return nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()

@@ -1,0 +1,286 @@
+"""Recipes: everything that determines a training run, as TOML checked key by key.
+
+    [data]        files of the training and validation part
+    [tokenizer]   how text becomes tokens
+    [model]       which model, and its sizes
+    [training]    batches, optimizer, schedule, budget, validation
+    [decoding]    how the finished model translates unless told otherwise
+
+Paths in a recipe are relative to the recipe's own folder, or to `data.folder`.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from regard.errors import RecipeError
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A table of a recipe: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class DataRecipe(Section):
+    """[data]: one source and one target file, or one table; `.gz` is read as it is."""
+
+    folder: str | None = None
+    """Folder that the other paths are relative to; the recipe's own folder if not given."""
+    source: str | None = None
+    """Source sentences, one a line."""
+    target: str | None = None
+    """Target sentences, line by line with the source."""
+    pairs: str | None = None
+    """Instead of source and target: a table with tab-separated columns."""
+    columns: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [1, 2]
+    """Columns of source and target in a table, counted from 1."""
+    valid_source: str | None = None
+    valid_target: str | None = None
+    valid_pairs: str | None = None
+    """The validation part, like the training part. Without one, some training pairs are held out."""
+    held_out: Positive = 500
+    """Pairs held out for validation if no validation part is given (at most a tenth of the data)."""
+    max_length: Positive = 200
+    """Longest sentence in tokens; a longer training pair is left out."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "DataRecipe":
+        if (self.pairs is None) == (self.source is None) or (self.source is None) != (self.target is None):
+            raise ValueError("give either data.source and data.target, or data.pairs")
+        if (self.valid_source is None) != (self.valid_target is None) or (self.valid_pairs and self.valid_source):
+            raise ValueError(
+                "give either data.valid_source and data.valid_target, or data.valid_pairs, or none of them"
+            )
+        return self
+
+
+class SideRecipe(Section):
+    """The tokenizer of one side."""
+
+    kind: Literal["bpe", "word", "char"] = "bpe"
+    """bpe: subwords with byte fallback; word: words and punctuation; char: characters."""
+    vocabulary: Positive | None = 8000
+    """Most tokens, the four special ones included; word and char take what the data have, up to this."""
+
+
+class TokenizerRecipe(SideRecipe):
+    """[tokenizer]: one for both languages, or one each."""
+
+    source: SideRecipe | None = None
+    target: SideRecipe | None = None
+    """Give both for separate tokenizers; then kind and vocabulary above are not used."""
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> "TokenizerRecipe":
+        if (self.source is None) != (self.target is None):
+            raise ValueError("give both tokenizer.source and tokenizer.target, or neither for a joint tokenizer")
+        return self
+
+
+class ModelRecipe(Section):
+    """[model]: a preset, and what differs from it."""
+
+    name: Literal["transformer"] = "transformer"
+    preset: Literal["tiny", "small", "base", "big"] = "tiny"
+    encoder_layers: Positive | None = None
+    decoder_layers: Positive | None = None
+    width: Positive | None = None
+    feedforward: Positive | None = None
+    heads: Positive | None = None
+    key_heads: Positive | None = None
+    dropout: Share | None = None
+    attention_dropout: Share | None = None
+    norm: Literal["post", "pre"] | None = None
+    positions: Literal["sinusoidal", "learned"] | None = None
+    max_length: Positive | None = None
+    shared: Literal["all", "target", "none"] | None = None
+    """Shared embedding tables; by default "all" with a joint tokenizer, "target" with separate ones."""
+
+
+class TrainingRecipe(Section):
+    """[training]: the budget is the first of epochs, steps, tokens and minutes to be reached."""
+
+    epochs: Positive | None = None
+    steps: Positive | None = None
+    tokens: Positive | None = None
+    """Target tokens."""
+    minutes: PositiveFloat | None = None
+    """Wall-clock minutes, measured at the start and turned into steps. Without any budget: 20 epochs."""
+    tokens_per_batch: Positive = 4096
+    """Most positions of a batch on its longer side, padding included."""
+    accumulate: Positive = 1
+    """Batches in one step of the optimizer."""
+    learning_rate: PositiveFloat = 1e-3
+    """The highest rate, at the end of the warm-up."""
+    schedule: Literal["inverse_sqrt", "cosine", "linear", "constant"] = "inverse_sqrt"
+    warmup: Annotated[int, Field(ge=0)] = 1000
+    """Steps over which the rate rises."""
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = [0.9, 0.98]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Share = 0.1
+    clip: PositiveFloat | None = 1.0
+    """Largest norm of the gradients."""
+    init_from: str | None = None
+    """Directory of a trained model whose tokenizers and weights to start from."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    validate_every: Positive | None = None
+    """Steps between validations; about twenty validations in all if not given."""
+    validation_sentences: Annotated[int, Field(ge=0)] = 200
+    """How many validation sentences are translated (greedily) for BLEU at each validation."""
+    patience: Positive | None = None
+    """Stop after so many validations without improvement."""
+    metric: Literal["loss", "bleu"] = "loss"
+    """What decides which checkpoint is the best."""
+    average: Positive = 5
+    """The last n validated checkpoints are averaged; the average is taken if it validates better than the best one."""
+    save_minutes: PositiveFloat = 5.0
+    """Save at least so often."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    threads: Positive | None = None
+    """CPU threads; torch's default if not given."""
+
+
+class DecodingRecipe(Section):
+    """[decoding]: defaults of `regard translate`."""
+
+    beam: Positive = 5
+    penalty: Literal["none", "gnmt", "average"] = "average"
+    """Length penalty: none; GNMT's (Wu et al. 2016); the average log-probability, length to the power alpha."""
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    max_ratio: PositiveFloat = 2.0
+    """Longest translation: so many times the source's tokens, plus ten."""
+
+
+class Recipe(Section):
+    """A whole recipe."""
+
+    out: str | None = None
+    """The directory of the run; runs/NAME for a recipe NAME.toml if not given."""
+    data: DataRecipe
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
+    model: ModelRecipe = ModelRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    decoding: DecodingRecipe = DecodingRecipe()
+
+
+def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a TOML recipe and apply `section.key=value` settings to it.
+
+    Raises:
+        RecipeError: the file is missing or not TOML, or a key is unknown or has a wrong value; the message names the
+            key, what came and what was expected.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+    table = content.setdefault("data", {})
+    if isinstance(table, dict) and "folder" not in table:
+        table["folder"] = str(path.parent)
+    elif isinstance(table, dict) and isinstance(table["folder"], str):
+        table["folder"] = str(path.parent / table["folder"])
+    return make_recipe(content, settings, origin=str(path))
+
+
+def make_recipe(content: dict[str, Any], settings: Sequence[str] = (), origin: str = "recipe") -> Recipe:
+    """Check a recipe given as nested tables.
+
+    Raises:
+        RecipeError: as for `read_recipe`.
+    """
+    for setting in settings:
+        apply_setting(content, setting)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{origin}: " + "; ".join(_explain(one, content) for one in error.errors())) from None
+
+
+def apply_setting(content: dict[str, Any], setting: str) -> None:
+    """Put `section.key=value` into nested tables; the value is TOML, or a bare string.
+
+    Raises:
+        RecipeError: there is no `=`, or a key on the way is not a table.
+    """
+    name, equals, text = setting.partition("=")
+    keys = [key.strip() for key in name.split(".")]
+    if not equals or not all(keys):
+        raise RecipeError(f"--set {setting}: expected section.key=value, for example training.minutes=20")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = content
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"--set {setting}: {key} is not a section")
+    table[keys[-1]] = value
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe with every default written out, as TOML; keys without a value are left out."""
+    return tomli_w.dumps(recipe.model_dump(exclude_none=True))
+
+
+def differences(old: Recipe, new: Recipe, free: set[str]) -> list[str]:
+    """Keys whose values differ, as `section.key: old → new`; those in `free` don't count."""
+    a, b = _flat(old.model_dump()), _flat(new.model_dump())
+    return [f"{key}: {a[key]!r} → {b[key]!r}" for key in a if key not in free and a[key] != b.get(key)]
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and prefix == "":
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _explain(error: ErrorDetails, content: dict[str, Any]) -> str:
+    """One pydantic error in words that name the key, what came and what was expected."""
+    place = [part for part in error["loc"] if isinstance(part, str)]
+    key = ".".join(place)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(place[:-1])
+        near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"unknown key {key!r}; {hint}"
+    if error["type"] == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key} is {error['input']!r}: {str(error['msg'])[0].lower()}{str(error['msg'])[1:]}"
+
+
+def _known_keys(place: Sequence[str]) -> list[str]:
+    section: type[BaseModel] = Recipe
+    sections: dict[str, type[BaseModel]] = {
+        "data": DataRecipe,
+        "tokenizer": TokenizerRecipe,
+        "model": ModelRecipe,
+        "training": TrainingRecipe,
+        "decoding": DecodingRecipe,
+    }
+    if place:
+        section = SideRecipe if len(place) > 1 else sections[place[0]]
+    return list(section.model_fields)

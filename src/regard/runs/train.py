@@ -1,0 +1,323 @@
+"""One training run: data, tokenizers, model, loop and validation put together, in a directory that can be loaded.
+
+recipe.toml       the recipe with all defaults, written first
+data.json         sizes of the data, and a fingerprint that a resumed run must meet again
+tokenizer files
+checkpoints/      for resuming, averaging, and the best one
+config.json, model.safetensors     the finished model (the best so far if training was interrupted)
+result.json       what the run reached
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.data import TokenBatches
+from regard.errors import ArgumentError, CheckpointError, RecipeError
+from regard.files import write_json, write_text
+from regard.models.transformer import Transformer, build_transformer, parameter_count
+from regard.runs.build import budget, model_config, schedule, torch_device, validations
+from regard.runs.claim import check_data, claim_directory
+from regard.runs.corpus import Texts, drop_long, encode, make_tokenizers, read_texts, training_batches
+from regard.runs.directory import RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
+from regard.runs.recipe import Recipe, recipe_toml
+from regard.runs.translator import specials_of
+from regard.runs.validation import Validator
+from regard.tasks.translation import TranslationBatch, collate, translation_loss
+from regard.training import (
+    Event,
+    Finished,
+    Metric,
+    Plan,
+    Problem,
+    Settings,
+    Trainer,
+    average_checkpoints,
+    build_optimizer,
+    calibrate,
+    last_checkpoint,
+    load_weights,
+    make_plan,
+    preserved_random,
+)
+
+Tell = Callable[[Event], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run would do: sizes and estimates."""
+
+    parameters: int
+    vocabularies: tuple[int, int]
+    train_pairs: int
+    valid_pairs: int
+    target_tokens: int
+    batches: int
+    steps: int
+    bound: str
+    seconds_per_step: float
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run reached."""
+
+    reason: str
+    step: int
+    chosen: str
+    """Which weights the model has: "best" (with its step) or "average of the last n"."""
+    metrics: Mapping[str, float]
+    directory: Path
+
+
+class Run:
+    """A training run, prepared: `Run(...)` reads the data and builds everything, `outlook` estimates, `train` trains.
+
+    Args:
+        recipe: what to do.
+        out: the run's directory; nothing is written into it before `train` when `dry` is set.
+        say: told in words what is being done.
+        dry: only look; for `outlook`.
+
+    Raises:
+        RecipeError: the directory holds another run, or the recipe doesn't fit together.
+        DataError: the data cannot be used, or are not those that the run began with.
+    """
+
+    def __init__(self, recipe: Recipe, out: Path, say: Say, *, dry: bool = False) -> None:
+        self.recipe, self.out, self.say = recipe, out, say
+        self.device = torch_device(recipe.training.device)
+        if recipe.training.threads is not None:
+            torch.set_num_threads(recipe.training.threads)
+        if not dry:
+            claim_directory(recipe, out)
+        texts = read_texts(recipe.data, recipe.training.seed)
+        self.notes = list(texts.notes)
+        self.tokenizers = self._tokenizers(texts, dry)
+        self.train_part = drop_long(encode(texts.train, self.tokenizers), recipe.data.max_length, self.notes)
+        self.valid_part = drop_long(encode(texts.valid, self.tokenizers), recipe.data.max_length, self.notes)
+        if not dry:
+            check_data(out, self._facts(texts))
+        for note in self.notes:
+            say(note)
+        self.config = model_config(recipe.model, self.tokenizers)
+        if recipe.data.max_length + 1 > self.config.max_length:
+            raise RecipeError(
+                f"data.max_length = {recipe.data.max_length} tokens and one <eos> need more positions than "
+                f"model.max_length = {self.config.max_length}"
+            )
+        torch.manual_seed(recipe.training.seed)
+        self.model: Transformer = build_transformer(self.config).to(self.device)
+        if recipe.training.init_from is not None:
+            load_weights_file(Path(recipe.training.init_from) / WEIGHTS, self.model)
+        self.batches: TokenBatches = self._batches()
+        self.problem = self._problem()
+        tables = {
+            name for name, _ in self.model.named_parameters() if name.endswith(("tokens.weight", "positions.table"))
+        }
+        self.optimizer = build_optimizer(
+            self.model,
+            recipe.training.learning_rate,
+            (recipe.training.betas[0], recipe.training.betas[1]),
+            recipe.training.weight_decay,
+            exempt=tables,
+        )
+        self.validator = Validator(self.model, self.tokenizers, self.valid_part, recipe)
+
+    def outlook(self) -> Outlook:
+        """Estimate the run by timing some of its steps; changes nothing."""
+        training = self.recipe.training
+        plan = self._plan()
+        seconds = plan.seconds_per_step
+        if seconds is None:
+            seconds = calibrate(
+                self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip
+            )
+        each = self._validation_seconds()
+        return Outlook(
+            parameters=parameter_count(self.config),
+            vocabularies=(self.config.source_vocabulary, self.config.target_vocabulary),
+            train_pairs=len(self.train_part),
+            valid_pairs=len(self.valid_part),
+            target_tokens=self.train_part.target_tokens,
+            batches=len(self.batches.epoch(0)),
+            steps=plan.steps,
+            bound=plan.bound,
+            seconds_per_step=seconds,
+            seconds=plan.steps * seconds + each * (1 + plan.steps // self._validate_every(plan)),
+            notes=tuple(self.notes),
+        )
+
+    def train(self, listeners: Sequence[Tell] = ()) -> Outcome:
+        """Train to the end of the budget, or go on from the last checkpoint; then write the model.
+
+        Raises:
+            TrainingError: the loss is not a number.
+            CheckpointError: checkpoints are damaged beyond use, or cannot be written.
+        """
+        folder = self.out / "checkpoints"
+
+        def tell(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        checkpoint, limits = last_checkpoint(folder, tell), budget(self.recipe.training)
+        plan = checkpoint.plan if checkpoint is not None and checkpoint.plan.budget == limits else self._plan()
+        training = self.recipe.training
+        trainer = Trainer(
+            self.model,
+            self.optimizer,
+            schedule(training, plan.steps),
+            self.problem,
+            plan,
+            folder,
+            settings=Settings(
+                accumulate=training.accumulate,
+                clip=training.clip,
+                validate_every=self._validate_every(plan),
+                metric=Metric("loss", "min") if training.metric == "loss" else Metric("bleu", "max"),
+                patience=training.patience,
+                save_seconds=60.0 * training.save_minutes,
+                keep=training.average,
+            ),
+            validate=self.validator,
+            listeners=[tell],
+        )
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+        finished = trainer.run()
+        return self._finish(trainer, finished)
+
+    def _finish(self, trainer: Trainer[TranslationBatch], finished: Finished) -> Outcome:
+        """Choose the weights, write the model, and say what was reached."""
+        progress = trainer.progress
+        if progress.best_step is None:
+            raise CheckpointError(
+                f"{self.out}: interrupted before the first validation; nothing to translate with yet. Continue with: "
+                f"regard train {self.out / RECIPE} --out {self.out}"
+            )
+        best = load_weights(trainer.store.path(progress.best_step))
+        chosen, weights = f"best, of step {progress.best_step}", best
+        metrics = self._judge(best)
+        if len(progress.snapshots) > 1:
+            mean = average_checkpoints([trainer.store.path(step) for step in progress.snapshots])
+            averaged = self._judge(mean)
+            if trainer.settings.metric.improves(
+                averaged[trainer.settings.metric.name], metrics[trainer.settings.metric.name]
+            ):
+                chosen, weights = f"average of the last {len(progress.snapshots)} checkpoints", mean
+                metrics = averaged
+        save_model(self.out, self.config, weights, self.recipe.decoding.model_dump())
+        write_text(self.out / RECIPE, recipe_toml(self.recipe))
+        result = {
+            "finished": finished.reason,
+            "steps": finished.step,
+            "epochs": progress.epoch,
+            "target_tokens": progress.tokens,
+            "seconds": progress.seconds,
+            "weights": chosen,
+            "validation": dict(metrics),
+        }
+        write_json(self.out / "result.json", result)
+        return Outcome(finished.reason, finished.step, chosen, metrics, self.out)
+
+    def _judge(self, weights: dict[str, Tensor]) -> dict[str, float]:
+        self.model.load_state_dict(weights)
+        return self.validator(0)
+
+    def _facts(self, texts: Texts) -> dict[str, Any]:
+        return {
+            "train_pairs": len(self.train_part),
+            "valid_pairs": len(self.valid_part),
+            "target_tokens": self.train_part.target_tokens,
+            "sha256": texts.fingerprint,
+        }
+
+    def _tokenizers(self, texts: Texts, dry: bool) -> Tokenizers:
+        """The run's own if it has begun, else those of `init_from`, else trained now and written at once."""
+        known = Tokenizers.load(self.out) if self.out.is_dir() else None
+        if known is not None:
+            return known
+        origin = self.recipe.training.init_from
+        if origin is not None:
+            known = Tokenizers.load(Path(origin))
+            if known is None:
+                raise CheckpointError(f"{origin}: not a model directory, it has no tokenizer")
+            tokenizers = known
+        else:
+            self.say("training the tokenizer")
+            tokenizers = make_tokenizers(self.recipe.tokenizer, texts.train)
+        if not dry:
+            tokenizers.save(self.out)
+        return tokenizers
+
+    def _batches(self) -> TokenBatches:
+        training = self.recipe.training
+        try:
+            return training_batches(self.train_part, training.tokens_per_batch, training.seed)
+        except ArgumentError as error:
+            raise RecipeError(f"training.tokens_per_batch = {training.tokens_per_batch}: {error}") from error
+
+    def _problem(self) -> Problem[TranslationBatch]:
+        part, specials = self.train_part, specials_of(self.tokenizers)
+        smoothing = self.recipe.training.label_smoothing
+
+        def make(indices: Sequence[int]) -> TranslationBatch:
+            return collate([part.source[i] for i in indices], [part.target[i] for i in indices], specials, self.device)
+
+        return Problem(
+            epoch=self.batches.epoch,
+            collate=make,
+            tokens=lambda batch: batch.count,
+            loss=lambda batch: translation_loss(self.model, batch, smoothing),
+        )
+
+    def _plan(self) -> Plan:
+        """The budget as a number of steps; minutes are measured now and leave time for the validations."""
+        training = self.recipe.training
+        limits = budget(training)
+        if limits.minutes is None:
+            return make_plan(limits, self.problem, accumulate=training.accumulate, count=self._count)
+        self.say("measuring the time of a step")
+        seconds = calibrate(
+            self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip
+        )
+        each = self._validation_seconds()
+        reserved = each * validations(training) / 60
+        if reserved > limits.minutes / 2:
+            raise RecipeError(
+                f"training.minutes = {limits.minutes}: {validations(training)} validations of {each:.1f} s take more "
+                "than half of it; lower training.validation_sentences or raise training.minutes"
+            )
+        plan = make_plan(
+            replace(limits, minutes=limits.minutes - reserved),
+            self.problem,
+            accumulate=training.accumulate,
+            count=self._count,
+            seconds_per_step=seconds,
+        )
+        return replace(plan, budget=limits)
+
+    def _count(self, indices: Sequence[int]) -> int:
+        return sum(len(self.train_part.target[i]) + 1 for i in indices)
+
+    def _validation_seconds(self) -> float:
+        with preserved_random():
+            started = time.perf_counter()
+            self.validator(0)
+            self.model.train()
+            return time.perf_counter() - started
+
+    def _validate_every(self, plan: Plan) -> int:
+        training = self.recipe.training
+        return training.validate_every or max(1, math.ceil(plan.steps / validations(training)))

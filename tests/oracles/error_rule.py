@@ -1,0 +1,29 @@
+"""The error rule for kernels: at most twice the error of the plain computation in the same dtype."""
+
+import torch
+from torch import Tensor
+
+
+def assert_as_accurate(name: str, got: Tensor, plain: Tensor, exact: Tensor) -> None:
+    """Fail unless |got − exact| ≤ 2 · |plain − exact| + one unit in the last place, in the largest of each.
+
+    Args:
+        name: what is compared, for the message.
+        got: the result under test.
+        plain: the plain computation in the dtype under test.
+        exact: the same in float64; infinite places must be infinite in `got` too.
+    """
+    assert got.shape == exact.shape, f"{name}: shape {tuple(got.shape)}, expected {tuple(exact.shape)}"
+    infinite = exact.isinf()
+    assert torch.equal(got.double()[infinite], exact[infinite]), f"{name}: infinite places differ"
+    assert got[~infinite].isfinite().all(), f"{name}: not finite where it should be"
+    if infinite.all():
+        return
+    difference = _largest(got, exact, infinite)
+    unit = torch.finfo(plain.dtype).eps * max(1.0, float(exact[~infinite].abs().max()))
+    limit = 2 * _largest(plain, exact, infinite) + unit
+    assert difference <= limit, f"{name}: error {difference:.3g}, allowed {limit:.3g}"
+
+
+def _largest(x: Tensor, exact: Tensor, infinite: Tensor) -> float:
+    return float((x.double() - exact)[~infinite].abs().max())
