@@ -112,7 +112,7 @@ def test_no_targets() -> None:
     hidden, weight, targets = example(positions=0)
     value = linear_cross_entropy(hidden, weight, targets, 0.1)
     value.backward()
-    assert float(value) == 0.0
+    assert value.item() == 0.0
     assert hidden.grad is not None and hidden.grad.shape == (0, E)
     assert weight.grad is not None and not weight.grad.any()
 

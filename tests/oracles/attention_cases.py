@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import torch
 from hypothesis import strategies as st
-from oracles.plain_attention import Formula, PlainResult, plain_attention
 from torch import Tensor
 
+from oracles.plain_attention import Formula, PlainResult, plain_attention
 from regard.attention import Causal, Dense, Dot, Mask, Padding, ScaledDot, Score
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -43,6 +43,7 @@ SCORES: dict[str, tuple[Score, Formula]] = {
     "scaled": (ScaledDot(), _scaled(None)),
     "scaled by 0.37": (ScaledDot(0.37), _scaled(0.37)),
     "scaled by -0.5": (ScaledDot(-0.5), _scaled(-0.5)),
+    "scaled by 0": (ScaledDot(0.0), _scaled(0.0)),
 }
 
 MadeMask = tuple[Mask, Tensor]
@@ -258,7 +259,7 @@ def case_strategy() -> st.SearchStrategy[Case]:
     )
 
 
-def one_option_cases(sizes: Sizes = Sizes()) -> list[Case]:  # noqa: B008 - frozen
+def one_option_cases(sizes: Sizes = Sizes()) -> list[Case]:
     """Each entry of each table once, the rest plain."""
     cases = [Case(sizes, score=name) for name in SCORES]
     cases += [Case(sizes, mask=name) for name in MASKS if name != "none"]

@@ -3,9 +3,13 @@
 import torch
 from torch import Tensor
 
+# Units in the last place allowed beside the rule: on a few numbers the plain computation may be right by luck (one key
+# has weight 1 exactly), and in float64 the oracle is no better itself. Half precision rounds once at the end.
+UNITS = {torch.float16: 1, torch.bfloat16: 1, torch.float32: 8, torch.float64: 64}
+
 
 def assert_as_accurate(name: str, got: Tensor, plain: Tensor, exact: Tensor) -> None:
-    """Fail unless |got − exact| ≤ 2 · |plain − exact| + one unit in the last place, in the largest of each.
+    """Fail unless |got − exact| ≤ 2 · |plain − exact| + `UNITS`, in the largest of each.
 
     Args:
         name: what is compared, for the message.
@@ -20,7 +24,7 @@ def assert_as_accurate(name: str, got: Tensor, plain: Tensor, exact: Tensor) -> 
     if infinite.all():
         return
     difference = _largest(got, exact, infinite)
-    unit = torch.finfo(plain.dtype).eps * max(1.0, float(exact[~infinite].abs().max()))
+    unit = UNITS[plain.dtype] * torch.finfo(plain.dtype).eps * max(1.0, float(exact[~infinite].abs().max()))
     limit = 2 * _largest(plain, exact, infinite) + unit
     assert difference <= limit, f"{name}: error {difference:.3g}, allowed {limit:.3g}"
 

@@ -11,7 +11,17 @@ from regard.attention.index import parse_index
 from regard.attention.masks import Mask
 from regard.attention.operator import SCALED_DOT
 from regard.attention.scores import Score
-from regard.attention.scoring import BLOCK, Scoring, build_scoring, normalised, row_lse
+from regard.attention.scoring import (
+    BLOCK,
+    Scoring,
+    build_scoring,
+    lse_of,
+    normalised,
+    row_lse,
+    row_peak,
+    row_sum,
+    row_weights,
+)
 from regard.errors import ArgumentError
 
 
@@ -103,9 +113,9 @@ class AttentionMap:
         if not isinstance(n, int) or not 1 <= n <= keys:
             raise ArgumentError(f"top: n must be an integer from 1 to the number of keys, {keys}, not {n!r}")
 
-        def pick(part: Scoring, scores: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+        def pick(part: Scoring, scores: Tensor) -> tuple[Tensor, Tensor]:
             best, index = _top_stable(scores, n)
-            weights = normalised(best, lse) * part.mass(lse)[..., None]
+            weights = _whole_rows(part, scores).gather(-1, index)
             return weights, index.masked_fill(best == -torch.inf, -1)
 
         weights, index = self._by_rows(pick)
@@ -120,14 +130,9 @@ class AttentionMap:
                 than their normalised entropy.
         """
 
-        def measure(part: Scoring, scores: Tensor, lse: Tensor) -> tuple[Tensor]:
-            p = normalised(scores, lse)
-            surprise = (lse[..., None] - scores).masked_fill(scores == -torch.inf, 0.0)
-            entropy = (p * surprise).sum(-1)
-            if of_mass:
-                mass = part.mass(lse)
-                entropy = mass * entropy - torch.xlogy(mass, mass)
-            return (entropy,)
+        def measure(part: Scoring, scores: Tensor) -> tuple[Tensor]:
+            p = _whole_rows(part, scores) if of_mass else row_weights(scores)
+            return (torch.special.entr(p).sum(-1),)
 
         return self._scoring.extent.restore(self._by_rows(measure)[0], 1)
 
@@ -140,27 +145,25 @@ class AttentionMap:
         with torch.no_grad():
             for batch, rows in self._scoring.blocks():
                 part = self._scoring.crop(batch, slice(0, sizes.heads))
-                scores = part.scores(rows, slice(0, sizes.keys))
-                lse = row_lse(scores)
-                total[batch] += (normalised(scores, lse) * part.mass(lse)[..., None]).sum(-2)
+                total[batch] += _whole_rows(part, part.scores(rows, slice(0, sizes.keys))).sum(-2)
         return total if len(sizes.leading) == 2 else total.reshape(*sizes.leading, sizes.keys)
 
-    def _by_rows(self, measure: Callable[[Scoring, Tensor, Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """Apply `measure(part, scores, ℓ)` to blocks of whole rows and put the results (B, H, rows, …) together."""
+    def _by_rows(self, measure: Callable[[Scoring, Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Apply `measure(part, scores)` to blocks of whole rows and put the results (B, H, rows, …) together."""
         sizes = self._scoring.extent
         results: tuple[Tensor, ...] | None = None
         with torch.no_grad():
             for batch, rows in self._scoring.blocks():
                 part = self._scoring.crop(batch, slice(0, sizes.heads))
                 scores = part.scores(rows, slice(0, sizes.keys))
-                block = measure(part, scores, row_lse(scores))
+                block = measure(part, scores)
                 if results is None:
                     results = tuple(x.new_empty(sizes.batch, sizes.heads, sizes.queries, *x.shape[3:]) for x in block)
                 for whole, x in zip(results, block, strict=True):
                     whole[batch, :, rows] = x
             if results is None:  # no query or no batch element: the whole table is empty
                 scores = self._scoring.scores(slice(0, sizes.queries), slice(0, sizes.keys))
-                results = measure(self._scoring, scores, row_lse(scores))
+                results = measure(self._scoring, scores)
         return results
 
     def _lse(self) -> Tensor:
@@ -169,8 +172,8 @@ class AttentionMap:
             return self._known_lse
         table = self._scoring
         if any(x is not None and x.requires_grad for x in (table.q, table.k, table.bias)):
-            return torch.cat([_lse_of(table, rows) for rows in _row_ranges(table, slice(0, self.shape[-2]))], 2)
-        self._known_lse = self._by_rows(lambda part, scores, lse: (lse,))[0]
+            return torch.cat([lse_of(*_rows(table, rows)) for rows in _row_ranges(table, slice(0, self.shape[-2]))], 2)
+        self._known_lse = self._by_rows(lambda part, scores: (row_lse(scores),))[0]
         return self._known_lse
 
 
@@ -180,18 +183,32 @@ def _weights(table: Scoring, rows: slice, columns: slice) -> Tensor:
     pieces = []
     for block in _row_ranges(table, rows):
         scores = table.scores(block, columns)
-        lse = row_lse(scores) if whole else _lse_of(table, block)
-        pieces.append(normalised(scores, lse) * table.mass(lse)[..., None])
+        if whole:
+            pieces.append(_whole_rows(table, scores))
+        else:
+            peak, total = _rows(table, block)
+            pieces.append(normalised(scores, peak, total) * table.mass(lse_of(peak, total))[..., None])
     return torch.cat(pieces, 2)
 
 
-def _lse_of(table: Scoring, rows: slice) -> Tensor:
-    """ℓ (B, H, rows); where a gradient flows, the scores are computed again on the way back and not kept."""
-    keys = slice(0, table.extent.keys)
+def _whole_rows(table: Scoring, scores: Tensor) -> Tensor:
+    """Weights of whole rows of scores (B, H, rows, K)."""
+    weights = row_weights(scores)
+    return weights if table.sink is None else weights * table.mass(row_lse(scores))[..., None]
+
+
+def _rows(table: Scoring, rows: slice) -> tuple[Tensor, Tensor]:
+    """m and Z (B, H, rows); where a gradient flows, the scores are computed again on the way back and not kept."""
+
+    def reduce() -> tuple[Tensor, Tensor]:
+        scores = table.scores(rows, slice(0, table.extent.keys))
+        peak = row_peak(scores)
+        return peak, row_sum(scores, peak)
+
     if not torch.is_grad_enabled():
-        return row_lse(table.scores(rows, keys))
-    result: Tensor = checkpoint(lambda: row_lse(table.scores(rows, keys)), use_reentrant=False)
-    return result
+        return reduce()
+    parts: tuple[Tensor, Tensor] = checkpoint(reduce, use_reentrant=False, preserve_rng_state=False)
+    return parts
 
 
 def _row_ranges(table: Scoring, rows: slice) -> list[slice]:

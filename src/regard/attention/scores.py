@@ -24,7 +24,9 @@ class Score(ABC):
 
     @abstractmethod
     def lift(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Return (q', k', scale) such that score(q, k) = scale · ⟨q', k'⟩.
+        """Return (q', k', scale) such that score(q, k) = scale · ⟨q', k'⟩ and scale > 0.
+
+        torch's kernel for the CPU bars keys before it scales, so that a scale that isn't positive lets them through.
 
         Args:
             q: queries (B, H, Q, D).
@@ -59,5 +61,8 @@ class ScaledDot(Score):
             raise ArgumentError(f"ScaledDot: scale must be a finite number, not {self.scale!r}")
 
     def lift(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Return q and k as they are, with the scale."""
-        return q, k, q.shape[-1] ** -0.5 if self.scale is None else self.scale
+        """Return q and k as they are, with the scale; its sign, or its being 0, goes into q."""
+        scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
+        if scale > 0:
+            return q, k, scale
+        return (-q, k, -scale) if scale < 0 else (q * 0.0, k, 1.0)

@@ -180,17 +180,43 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
     return x
 
 
+def row_peak(scores: Tensor) -> Tensor:
+    """m, the largest of each row of scores (…, K) → (…), without gradient; 0 for a row without visible keys."""
+    if scores.shape[-1] == 0:
+        return scores.new_zeros(scores.shape[:-1])
+    peak = scores.detach().amax(-1)
+    return peak.masked_fill(peak == -torch.inf, 0.0)
+
+
+def row_sum(scores: Tensor, peak: Tensor) -> Tensor:
+    """Z = Σ exp(s − m) of each row of scores (…, K) → (…), so that ℓ = m + ln Z; 0 for a row without visible keys."""
+    return (scores - peak[..., None]).exp().sum(-1)
+
+
 def row_lse(scores: Tensor) -> Tensor:
     """ℓ of rows of scores (…, K) → (…); −∞ with zero gradient for a row that is −∞ throughout or empty."""
-    if scores.shape[-1] == 0:
-        return scores.new_full(scores.shape[:-1], -torch.inf)
-    dead = (scores == -torch.inf).all(-1)
-    return scores.masked_fill(dead[..., None], 0.0).logsumexp(-1).masked_fill(dead, -torch.inf)
+    peak = row_peak(scores)
+    return lse_of(peak, row_sum(scores, peak))
 
 
-def normalised(scores: Tensor, lse: Tensor) -> Tensor:
-    """exp(s − ℓ) for scores (…, K) and ℓ (…); 0 throughout where ℓ is −∞."""
-    return (scores - lse.masked_fill(lse == -torch.inf, 0.0)[..., None]).exp()
+def lse_of(peak: Tensor, total: Tensor) -> Tensor:
+    """ℓ = m + ln Z, −∞ with zero gradient where Z is 0."""
+    dead = total == 0.0
+    return (peak + total.masked_fill(dead, 1.0).log()).masked_fill(dead, -torch.inf)
+
+
+def normalised(scores: Tensor, peak: Tensor, total: Tensor) -> Tensor:
+    """exp(s − m) / Z for scores (…, any keys), m and Z (…) of their rows; 0 throughout where Z is 0.
+
+    exp(s − ℓ) is the same on paper, but ℓ is rounded to ε·|s|, and with it every weight of the row.
+    """
+    return (scores - peak[..., None]).exp() / total.masked_fill(total == 0.0, 1.0)[..., None]
+
+
+def row_weights(scores: Tensor) -> Tensor:
+    """`normalised` for whole rows of scores (…, K): their softmax, 0 throughout in a row without visible keys."""
+    dead = (scores == -torch.inf).all(-1, keepdim=True)
+    return scores.masked_fill(dead, 0.0).softmax(-1).masked_fill(dead, 0.0)
 
 
 def matmul_grouped(a: Tensor, b: Tensor) -> Tensor:

@@ -1,1 +1,5 @@
-"""cli"""
+"""The command line."""
+
+from regard.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -9,10 +9,11 @@ import gzip
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import IO, ContextManager, overload
+from typing import overload
 
 from regard.errors import ArgumentError, DataError
 
@@ -115,16 +116,94 @@ def read_parallel(source: Path | str, target: Path | str) -> ParallelText:
             both numbers).
     """
     if str(source) == str(target) == "-":
-        raise DataError("source and target are both standard input ('-'): one of them must be a file")
+        raise DataError("source and target are both standard input (-): one of them must be a file")
     pairs: list[Pair] = []
-    with closing(_generator(source)) as left, closing(_generator(target)) as right:
-        counts = _zip(left, right, pairs)
-    name = f"{display_name(source)} and {display_name(target)}"
+    counts = [0, 0]
+    for left, right in zip_longest(read_lines(source), read_lines(target)):
+        counts[0] += left is not None
+        counts[1] += right is not None
+        if left is not None and right is not None:
+            pairs.append(Pair(left.strip(), right.strip()))
     if counts[0] != counts[1]:
         raise DataError(
-            f"{display_name(source)} has {counts[0]} lines but {display_name(target)} has {counts[1]}: line n of one "
-            "must translate line n of the other"
+            f"{display_name(source)} has {_lines(counts[0])} but {display_name(target)} has {_lines(counts[1])}: "
+            "line n of one must translate line n of the other"
         )
+    name = f"{display_name(source)} and {display_name(target)}"
     if not pairs:
-        raise DataError(f"{name}: both files are empty")
+        raise DataError(f"{name}: there is no line in them")
     return ParallelText(tuple(pairs), tuple(range(1, len(pairs) + 1)), name)
+
+
+def read_table(path: Path | str, columns: tuple[int, int] = (0, 1)) -> ParallelText:
+    """Read a table with one pair a line and a tab between columns; there are no quotes and no escapes.
+
+    The file is read as `read_lines` does and white space at the ends of a side is removed. Empty sides stay;
+    `usable` drops them.
+
+    Args:
+        path: the file, or `-`.
+        columns: which columns hold source and target, counted from 0; others are ignored.
+
+    Raises:
+        ArgumentError: a column is negative.
+        DataError: the file cannot be read or has no line, or a line has too few columns (an empty line too).
+    """
+    source, target = columns
+    if min(columns) < 0:
+        raise ArgumentError(f"columns: got {columns}, expected numbers from 0")
+    name = display_name(path)
+    pairs: list[Pair] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        cells = line.split("\t")
+        if len(cells) <= max(columns):
+            raise DataError(
+                f"{name}, line {number}: expected at least {max(columns) + 1} columns with a tab between, "
+                f"got {len(cells)}: {line[:60]!r}"
+            )
+        pairs.append(Pair(cells[source].strip(), cells[target].strip()))
+    if not pairs:
+        raise DataError(f"{name}: there is no line in it")
+    return ParallelText(tuple(pairs), tuple(range(1, len(pairs) + 1)), name)
+
+
+def usable(text: ParallelText) -> tuple[ParallelText, int]:
+    """Return the pairs with something on both sides, and how many others were dropped.
+
+    Raises:
+        DataError: no pair is left.
+    """
+    kept = [index for index, pair in enumerate(text.pairs) if pair.source.strip() and pair.target.strip()]
+    if not kept:
+        raise DataError(f"{text.name}: no pair has text on both sides ({_lines(len(text))} read)")
+    pairs = tuple(text.pairs[index] for index in kept)
+    lines = tuple(text.lines[index] for index in kept)
+    return ParallelText(pairs, lines, text.name), len(text) - len(kept)
+
+
+def _open(path: Path | str) -> AbstractContextManager[Iterable[bytes]]:
+    if str(path) == "-":
+        return nullcontext(sys.stdin.buffer)  # not ours to close
+    if str(path).endswith(".gz"):
+        return gzip.open(path, "rb")
+    return open(path, "rb")
+
+
+def _line(raw: bytes, name: str, number: int) -> str:
+    """One line without its end, decoded."""
+    if number == 1:
+        if raw.startswith(_UTF16_MARKS):
+            raise DataError(f"{name}: is UTF-16 text, expected UTF-8")
+        raw = raw.removeprefix(_BYTE_ORDER_MARK)
+    raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name}, line {number}: not valid UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1} "
+            f"of the line"
+        ) from error
+
+
+def _lines(count: int) -> str:
+    return f"{count} line" if count == 1 else f"{count} lines"

@@ -26,9 +26,7 @@ COVERAGE: Final = 0.9999
 
 # Where byte-pair merges stop, each part with the space before it: Chinese and Japanese, a single digit, other
 # letters, punctuation. White space other than the space stands alone.
-_PARTS = (
-    rf"▁?[{CJK}][{CJK}\p{{M}}]*|▁?\p{{N}}|▁?[\p{{L}}\p{{M}}&&[^{CJK}]]+|▁?[^▁{SPACE}{CJK}\p{{N}}\p{{L}}\p{{M}}]+"
-)
+_PARTS = rf"▁?[{CJK}][{CJK}\p{{M}}]*|▁?\p{{N}}|▁?[\p{{L}}\p{{M}}&&[^{CJK}]]+|▁?[^▁{SPACE}{CJK}\p{{N}}\p{{L}}\p{{M}}]+"
 # The place where a text gets its first space: not before Chinese and Japanese, where 你 is the same piece at the start
 # of a sentence and inside it.
 _START = rf"\A(?=[^{CJK}{CJK_MARK}])"

@@ -122,7 +122,7 @@ class Tokenizer:
         Raises:
             ArgumentError: an id is not in the vocabulary.
         """
-        return "".join(self._characters(ids)).removeprefix(" ")
+        return _LONE_BYTE.sub(_REPLACEMENT, self._escaped(ids)).removeprefix(" ")
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the name of each id, for display: a space is shown as ▁, a byte as `<0xE4>`, specials by name.
@@ -144,10 +144,10 @@ class Tokenizer:
         Raises:
             ArgumentError: an id is not in the vocabulary.
         """
-        characters = self._characters(ids)
-        shift = int(characters[:1] == [" "])
+        escaped = self._escaped(ids)
+        shift = int(escaped.startswith(" "))  # the space that decode drops
         # Where each character starts, in bytes; an invalid byte is one byte although U+FFFD takes three.
-        starts = [0, *accumulate(self._widths(ids))]
+        starts = [0, *accumulate(len(character.encode("utf-8", "surrogateescape")) for character in escaped)]
         spans: list[Span] = []
         at = 0
         for index in ids:
@@ -207,14 +207,6 @@ class Tokenizer:
         self._check(ids)
         return b"".join([self._surfaces[index] for index in ids]).decode("utf-8", "surrogateescape")
 
-    def _characters(self, ids: Sequence[int]) -> list[str]:
-        """The characters of `ids`, a space at the start included."""
-        return list(_LONE_BYTE.sub(_REPLACEMENT, self._escaped(ids)))
-
-    def _widths(self, ids: Sequence[int]) -> list[int]:
-        """How many bytes each of the characters takes."""
-        return [len(character.encode("utf-8", "surrogateescape")) for character in self._escaped(ids)]
-
 
 def _is_text(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
@@ -266,7 +258,7 @@ def _kind(frame: dict[str, Any], name: str) -> Kind:
 def _vocabulary(frame: dict[str, Any], kind: Kind, name: str) -> list[str]:
     """The pieces in the order of their ids, checked."""
     vocabulary = frame["model"].get("vocab")
-    if not isinstance(vocabulary, dict) or sorted(vocabulary.values()) != list(range(len(vocabulary))):
+    if not isinstance(vocabulary, dict) or set(vocabulary.values()) != set(range(len(vocabulary))):
         raise CheckpointError(f"{name}: damaged: the ids of 'vocab' are not 0, 1, 2, …")
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)
     expected = [*SPECIALS, *BYTES] if kind == "bpe" else [*SPECIALS]

@@ -31,9 +31,9 @@ class Candidates:
 def best_continuations(log_probs: Tensor, totals: Tensor, k: int) -> Candidates:
     """The k best of all W · V′ continuations of each sentence by total log-probability.
 
-    The maximum of each run of about √(V′/2) neighbouring tokens is taken first; the k best continuations
-    are within the k runs with the best maxima, so that only those are looked at closely. One pass over the
-    log-probabilities, no copy of them, several times faster than `topk` over all.
+    The maximum of each run of about √V′ neighbouring tokens is taken first: the k best continuations are within the
+    k runs with the best maxima, so only those are looked at closely. One pass over the log-probabilities and no copy
+    of them, several times faster than `topk` over all.
 
     Args:
         log_probs: (S · W, V′) of the next token.
@@ -44,7 +44,7 @@ def best_continuations(log_probs: Tensor, totals: Tensor, k: int) -> Candidates:
     sentences, width = totals.shape
     vocabulary = log_probs.shape[1]
     dtype = torch.promote_types(log_probs.dtype, totals.dtype)
-    run = max(1, isqrt(vocabulary // 2))
+    run = min(vocabulary, (isqrt(vocabulary) + 31) // 32 * 32)  # aligned: multiples of 32 are measurably faster
     whole = vocabulary // run * run
     maxima = log_probs[:, :whole].view(sentences * width, -1, run).amax(2)  # (N, R)
     if whole < vocabulary:

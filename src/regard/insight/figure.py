@@ -230,7 +230,7 @@ def _save(figure: "Figure", path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    # no date inside: the same picture gives the same bytes
+    # no date inside, so that a picture made again does not differ by it
     metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix.lower()]
     style: dict[str, Any] = {"dpi": _DPI, "facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.2}
     kind = path.suffix.lower()[1:]

@@ -4,7 +4,7 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --ground: #f6f8fa; --card: #ffffff; --ink: #1f2430; --soft: #5d6675; --line: #dfe4ea;
-  --heat: 30 96 178; --on-heat: #ffffff; --gold: #d9480f; --focus: #1e7ec4;
+  --heat: 18 66 138; --on-heat: #ffffff; --gold: #d9480f; --focus: #1e7ec4;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -171,7 +171,7 @@ class Pair {
     for (const cell of row) {
       const word = this.words[other][cell.index];
       word.style.setProperty("--w", cell.weight);
-      word.classList.toggle("strong", cell.weight > .55);
+      word.classList.toggle("strong", cell.weight > .65);
       word.classList.toggle("gold", cell.gold);
       if (cell.weight >= .05) this.thread(active, word, cell.weight);
     }
@@ -273,7 +273,7 @@ class Pair {
         const weight = this.weight(i, j);
         const cell = make("td", "", weight >= .01 ? String(Math.round(weight * 100)) : "");
         cell.style.setProperty("--w", weight / top);
-        cell.classList.toggle("strong", weight / top > .55);
+        cell.classList.toggle("strong", weight / top > .65);
         cell.classList.toggle("gold", this.goldSet.has(i + "-" + j));
         cell.title = target[j] + " → " + source[i] + ": " + weight.toFixed(3);
         cell.addEventListener("pointerenter", () => {
@@ -303,7 +303,12 @@ class Pair {
 }
 
 const pairs = data.pairs.map((record, number) => new Pair(record, number));
-document.getElementById("pairs").append(...pairs.map(pair => pair.node));
+const everyWord = data.pairs.flatMap(record => [...record.source, ...record.target]).join("");
+// The embedded font first: a word drawn before it has arrived would keep its boxes.
+document.fonts.load("16px regard-cjk", everyWord).finally(() => {
+  document.getElementById("pairs").append(...pairs.map(pair => pair.node));
+  follow();
+});
 
 const chooser = document.getElementById("view");
 data.views.forEach((name, index) => chooser.append(new Option(name, index)));
@@ -325,7 +330,6 @@ function follow() {
   else if (location.hash.endsWith("map") && pair.map.hidden) pair.toggleMap();
 }
 addEventListener("hashchange", follow);
-follow();
 """
 
 TEMPLATE = (

@@ -25,5 +25,5 @@ INK = "#1f2430"
 GRID = "#dfe4ea"
 """Thin lines between cells."""
 
-DARK_FROM = 0.5
+DARK_FROM = 0.57
 """From this height of the scale on, text on a cell is white."""

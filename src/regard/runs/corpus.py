@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regard.data import ParallelText, TokenBatches, Tokenizer, read_parallel, read_table, train_tokenizer
+from regard.data import ParallelText, TokenBatches, Tokenizer, read_parallel, read_table, train_tokenizer, usable
 from regard.errors import DataError
 from regard.runs.directory import Tokenizers
 from regard.runs.recipe import DataRecipe, SideRecipe, TokenizerRecipe
@@ -129,7 +129,7 @@ def _read(
 
 
 def _pairs(text: ParallelText, part: str, notes: list[str]) -> list[tuple[str, str]]:
-    kept, dropped = text.usable()
+    kept, dropped = usable(text)
     if dropped:
         notes.append(f"{dropped:,} {part} pairs with an empty side are left out")
     return [(pair.source, pair.target) for pair in kept]

@@ -9,7 +9,6 @@ result.json       what the run reached
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +62,9 @@ class Outlook:
     batches: int
     steps: int
     bound: str
+    epochs: float
     seconds_per_step: float
+    tokens_per_second: float
     seconds: float
     notes: tuple[str, ...]
 
@@ -144,16 +145,20 @@ class Run:
                 self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip
             )
         each = self._validation_seconds()
+        batches = len(self.batches.epoch(0))
+        each_epoch = math.ceil(batches / training.accumulate)  # steps
         return Outlook(
             parameters=parameter_count(self.config),
             vocabularies=(self.config.source_vocabulary, self.config.target_vocabulary),
             train_pairs=len(self.train_part),
             valid_pairs=len(self.valid_part),
             target_tokens=self.train_part.target_tokens,
-            batches=len(self.batches.epoch(0)),
+            batches=batches,
             steps=plan.steps,
             bound=plan.bound,
+            epochs=plan.steps / each_epoch,
             seconds_per_step=seconds,
+            tokens_per_second=self.train_part.target_tokens / each_epoch / seconds,
             seconds=plan.steps * seconds + each * (1 + plan.steps // self._validate_every(plan)),
             notes=tuple(self.notes),
         )
@@ -276,7 +281,7 @@ class Run:
             return collate([part.source[i] for i in indices], [part.target[i] for i in indices], specials, self.device)
 
         return Problem(
-            epoch=self.batches.epoch,
+            epoch=lambda number: [batch.tolist() for batch in self.batches.epoch(number)],
             collate=make,
             tokens=lambda batch: batch.count,
             loss=lambda batch: translation_loss(self.model, batch, smoothing),
@@ -313,10 +318,9 @@ class Run:
 
     def _validation_seconds(self) -> float:
         with preserved_random():
-            started = time.perf_counter()
-            self.validator(0)
-            self.model.train()
-            return time.perf_counter() - started
+            seconds = self.validator.seconds()
+        self.model.train()
+        return seconds
 
     def _validate_every(self, plan: Plan) -> int:
         training = self.recipe.training

@@ -1,6 +1,7 @@
 """What a run measures on the validation part: loss, perplexity, BLEU of greedy translations, and some samples."""
 
 import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,15 @@ class Validator:
             metrics |= {"bleu": quality.bleu.score, "exact": quality.exact}
             self.samples = [Sample(*row) for row in zip(sources, references, said, strict=True)][:SAMPLES]
         return metrics
+
+    def seconds(self) -> float:
+        """Measured time of one validation, translations cut where references end (untrained models run on)."""
+        self.model.eval()
+        longest = max((len(row) for row in self.part.target[: self.count]), default=0)
+        started = time.perf_counter()
+        self._loss()
+        self.translator.translate(self.part.source_texts[: self.count], beam=1, max_length=longest)
+        return time.perf_counter() - started
 
     def _loss(self) -> float:
         part, device = self.part, self.translator.device

@@ -2,7 +2,18 @@
 
 from regard.training.budget import Budget, Plan, calibrate, make_plan
 from regard.training.checkpoint import Checkpoint, Progress, last_checkpoint, load_checkpoint
-from regard.training.events import Damaged, Event, Finished, Listener, Reason, Resumed, Saved, StepDone, Validated
+from regard.training.events import (
+    Damaged,
+    Event,
+    Finished,
+    Listener,
+    Reason,
+    Resumed,
+    Saved,
+    Started,
+    StepDone,
+    Validated,
+)
 from regard.training.loop import Metric, Settings, Trainer
 from regard.training.optimizer import build_optimizer
 from regard.training.random_state import preserved_random
@@ -33,6 +44,7 @@ __all__ = [
     "Saved",
     "Schedule",
     "Settings",
+    "Started",
     "StepDone",
     "Trainer",
     "Validated",

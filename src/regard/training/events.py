@@ -9,6 +9,15 @@ Reason = Literal["epochs", "steps", "tokens", "minutes", "patience", "interrupte
 
 
 @dataclass(frozen=True)
+class Started:
+    """The loop begins, or goes on: the last step of the plan, and which part of the budget that is."""
+
+    step: int  # steps already taken
+    steps: int
+    bound: str
+
+
+@dataclass(frozen=True)
 class StepDone:
     """One optimizer step was taken."""
 
@@ -70,5 +79,5 @@ class Finished:
     step: int
 
 
-Event = StepDone | Validated | Saved | Resumed | Damaged | Finished
+Event = Started | StepDone | Validated | Saved | Resumed | Damaged | Finished
 Listener = Callable[[Event], None]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from regard.errors import ArgumentError, TrainingError
 from regard.training.budget import Plan
 from regard.training.checkpoint import Checkpoint, Progress, save_checkpoint
-from regard.training.events import Event, Finished, Listener, Reason, Resumed, Saved, StepDone, Validated
+from regard.training.events import Event, Finished, Listener, Reason, Resumed, Saved, Started, StepDone, Validated
 from regard.training.random_state import preserved_random, restore_random
 from regard.training.schedule import Schedule
 from regard.training.signals import StopRequest, graceful_stop
@@ -146,6 +146,7 @@ class Trainer(Generic[B]):
             CheckpointError: a checkpoint could not be written, for example because the disk is full.
         """
         self._clock = self._last_save = self._last_read = time.monotonic()
+        self._tell(Started(self.progress.step, self.plan.steps, self.plan.bound))
         with graceful_stop() as stop:
             self.model.train()
             if self._random is not None:

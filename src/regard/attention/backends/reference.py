@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.scoring import matmul_grouped, normalised, row_lse
+from regard.attention.scoring import matmul_grouped, row_lse, row_weights
 
 
 class Reference(Backend):
@@ -24,8 +24,10 @@ class Reference(Backend):
         """See `Backend.run`."""
         table = call.scoring
         scores = table.scores(slice(0, table.extent.queries), slice(0, table.extent.keys))  # (B, H, Q, K)
-        lse = row_lse(scores)  # (B, H, Q)
-        weights = normalised(scores, lse) * table.mass(lse)[..., None]
+        weights = row_weights(scores)
+        lse = row_lse(scores) if call.need_lse or table.sink is not None else None  # (B, H, Q)
+        if table.sink is not None and lse is not None:
+            weights = weights * table.mass(lse)[..., None]
         if call.dropout:
             weights = F.dropout(weights, call.dropout)
         context = matmul_grouped(weights, call.v.to(weights.dtype))  # (B, H, Q, Dv)

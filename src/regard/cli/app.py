@@ -1,0 +1,48 @@
+"""The `regard` command: one sub-command a file, and one way for errors to reach the user."""
+
+import os
+import signal
+import sys
+
+import typer
+
+from regard.cli.attend import attend
+from regard.cli.evaluate import evaluate
+from regard.cli.example import example
+from regard.cli.info import info
+from regard.cli.score import score
+from regard.cli.train import train
+from regard.cli.translate import translate
+from regard.errors import RegardError
+
+app = typer.Typer(
+    name="regard",
+    help="Sequence models built on attention: train them on your own data, run them, and see what they look at.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (example, train, translate, evaluate, score, attend, info):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; errors meant for the user are one line on standard error and exit code 2."""
+    try:
+        app()
+    except RegardError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # the reader of our output has gone, as in `regard translate … | head`: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _fail(message: str) -> None:
+    print(f"regard: error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,147 @@
+"""Options that several commands have, and what they share in handling them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from regard.data import ParallelText, read_parallel, read_table
+from regard.errors import ArgumentError
+from regard.files import write_whole
+from regard.runs.translator import Translator, load
+
+ModelArgument = Annotated[Path, typer.Argument(help="Directory made by `regard train`.", show_default=False)]
+BeamOption = Annotated[int | None, typer.Option(min=1, help="Width of the beam, 1 for greedy; else the model's own.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")]
+SourceOption = Annotated[Path | None, typer.Option(help="Source sentences, one a line (.gz too, - is standard input).")]
+TargetOption = Annotated[Path | None, typer.Option(help="Their translations, line by line.")]
+PairsOption = Annotated[Path | None, typer.Option(help="Instead of both: a table, source TAB target.")]
+ColumnsOption = Annotated[str, typer.Option(help="With --pairs: the columns of source and target, from 1.")]
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    text = "text"
+    jsonl = "jsonl"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="text, or jsonl: a JSON object for each line.")]
+
+
+def open_model(directory: Path, device: str, threads: int | None) -> Translator:
+    """Set the number of CPU threads and load a model.
+
+    Raises:
+        CheckpointError, RecipeError: as for `regard.load`.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return load(directory, device=device)
+
+
+def read_pairs(source: Path | None, target: Path | None, pairs: Path | None, columns: str) -> ParallelText:
+    """Parallel text from --source and --target, or from --pairs.
+
+    Raises:
+        ArgumentError: neither or both are given, or the columns are not two numbers.
+        DataError: a file cannot be used.
+    """
+    if (source is None) != (target is None) or (source is None) == (pairs is None):
+        raise ArgumentError("give --source and --target, or --pairs")
+    if pairs is not None:
+        return read_table(pairs, _columns(columns))
+    assert source is not None and target is not None
+    return read_parallel(source, target)
+
+
+def _columns(text: str) -> tuple[int, int]:
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ArgumentError(f"--columns {text}: expected two numbers from 1, for example 1,2")
+    return int(parts[0]) - 1, int(parts[1]) - 1
+
+
+def check_folder(option: str, path: Path | None) -> None:
+    """Refuse, before any work, a file to write whose folder is missing.
+
+    Raises:
+        ArgumentError: there is no such folder, or the path is a folder.
+    """
+    if path is None or str(path) == "-":
+        return
+    if path.is_dir():
+        raise ArgumentError(f"{option} {path}: is a folder, expected the name of a file")
+    if not path.parent.is_dir():
+        raise ArgumentError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def write_lines(out: Path | None, produce: Callable[[Callable[[str], None]], None]) -> None:
+    """Let `produce(write)` write text: to the file `out`, whole or not at all, or piece by piece to standard output.
+
+    Text is UTF-8 whatever the locale, so that lines are the same everywhere.
+    """
+    if out is None:
+        produce(_writer(sys.stdout.buffer))
+        return
+
+    def fill(path: Path) -> None:
+        with open(path, "wb") as file:
+            produce(_writer(file))
+
+    write_whole(out, fill)
+
+
+def _writer(file: BinaryIO) -> Callable[[str], None]:
+    def write(text: str) -> None:
+        file.write(text.encode("utf-8", "replace"))
+        file.flush()
+
+    return write
+
+
+def one_line(text: str) -> str:
+    """`text` on one line: a model may generate any character, and a line more would shift all that follow."""
+    return text.replace("\r", " ").replace("\n", " ")
+
+
+def number(value: float) -> str:
+    """A score as text."""
+    return f"{value:.6f}"
+
+
+def say(message: str, quiet: bool = False) -> None:
+    """A line on standard error."""
+    if not quiet:
+        typer.echo(message, err=True)
+
+
+@contextmanager
+def progress(hidden: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Gives a function that shows what is being done, how many sentences are done and of how many, if it is known.
+
+    Shown on standard error where that is a terminal, unless `hidden`.
+    """
+    console = Console(file=sys.stderr)
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=hidden or not console.is_terminal,
+    )
+    task = bar.add_task("", total=None)
+    with bar:
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

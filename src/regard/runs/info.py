@@ -1,0 +1,51 @@
+"""Facts about a model directory, for people and machines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regard.errors import CheckpointError
+from regard.models.transformer import parameter_count
+from regard.runs.directory import WEIGHTS, load_model
+
+
+def describe(directory: Path) -> dict[str, Any]:
+    """Architecture, size, vocabularies, decoding defaults and training result of a model directory.
+
+    Raises:
+        CheckpointError: it is not a model directory, or damaged.
+    """
+    saved = load_model(directory, torch.device("cpu"))
+    config = saved.model.config
+    facts: dict[str, Any] = {
+        "task": "translation",
+        "model": f"transformer, {config.encoder_layers}+{config.decoder_layers} layers, width {config.width}, "
+        f"feed-forward {config.feedforward}, {config.heads} heads, {config.norm}-norm, {config.positions} positions",
+        "parameters": parameter_count(config),
+        "file size in bytes": (directory / WEIGHTS).stat().st_size,
+        "longest sentence in tokens": config.max_length - 1,
+    }
+    if saved.tokenizers.joint:
+        facts["joint vocabulary"] = saved.tokenizers.source.vocab_size
+    else:
+        facts["source vocabulary"] = saved.tokenizers.source.vocab_size
+        facts["target vocabulary"] = saved.tokenizers.target.vocab_size
+    facts["decoding"] = ", ".join(f"{key} {value}" for key, value in saved.decoding.items())
+    facts |= {f"data: {key}": value for key, value in _optional(directory / "data.json").items()}
+    result = _optional(directory / "result.json")
+    facts |= {f"training: {key}": value for key, value in result.items() if key != "validation"}
+    facts |= {f"validation: {key}": round(value, 4) for key, value in result.get("validation", {}).items()}
+    return facts
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    """A JSON file that a model directory may have."""
+    if not path.exists():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged or not readable ({error})") from error
+    return content

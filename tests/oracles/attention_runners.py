@@ -1,0 +1,39 @@
+"""The ways a call can be run: each backend, and the fused one as it is where torch's private operator is missing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from unittest import mock
+
+from torch import Tensor
+
+from oracles.attention_cases import Problem
+from regard.attention.backends import sdpa
+from regard.attention.backends.contract import Backend
+from regard.attention.backends.reference import REFERENCE
+from regard.attention.backends.sdpa import SDPA_BACKEND
+from regard.attention.operator import build_call
+
+
+@contextmanager
+def without_cpu_flash() -> Iterator[None]:
+    """As on a torch without the private operator for the CPU."""
+    with mock.patch.object(sdpa, "cpu_flash", lambda: None):
+        yield
+
+
+RUNNERS: dict[str, tuple[Backend, Callable[[], AbstractContextManager[None]]]] = {
+    "sdpa": (SDPA_BACKEND, nullcontext),
+    "sdpa, public": (SDPA_BACKEND, without_cpu_flash),
+    "reference": (REFERENCE, nullcontext),
+}
+
+
+def run(runner: str, problem: Problem, need_lse: bool = False) -> tuple[Tensor, Tensor | None] | None:
+    """Context and ℓ (if asked for) of a backend, or None where it refuses the call."""
+    backend, setting = RUNNERS[runner]
+    p = problem
+    with setting():
+        call = build_call(p.q, p.k, p.v, p.score, p.mask, p.bias, p.softcap, p.sink, 0.0, need_lse)
+        if backend.refuses(call) is not None:
+            return None
+        return backend.run(call)
