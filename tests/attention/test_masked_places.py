@@ -205,7 +205,7 @@ def test_a_key_unseen_by_all_heads_of_its_group_does_not_leak() -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ["causal", "dense", "bias", "padding"])
 def test_finite_values_in_masked_places_are_harmless(name: str, dtype: torch.dtype) -> None:
-    """The last key is huge and seen by the last query alone: the results and gradients of the other rows don't change."""
+    """The last key is huge and seen by the last query alone: nothing changes in the other rows."""
     huge = 6e4 if dtype == torch.float16 else 1e30
     last_only = torch.ones(5, 7, dtype=torch.bool)
     last_only[:-1, -1] = False

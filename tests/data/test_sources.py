@@ -113,7 +113,7 @@ def test_table(tmp_path: Path) -> None:
     assert text.where(2) == f"{path}, line 3"
     with pytest.raises(DataError, match=r"t\.tsv, line 1: expected at least 4 columns .* got 3: 'Go"):
         read_table(path, columns=(0, 3))
-    with pytest.raises(DataError, match="line 2: expected at least 2 columns .* got 1"):
+    with pytest.raises(DataError, match=r"line 2: expected at least 2 columns .* got 1"):
         read_table(put(tmp_path, "u.tsv", "a\tb\n\nc\td\n"))
     with pytest.raises(ArgumentError, match="columns"):
         read_table(path, columns=(0, -1))

@@ -43,6 +43,13 @@ def test_hypotheses_that_do_not_exist_give_nothing():
     assert found.tokens[0, :7].tolist() == list(range(7))
 
 
+def test_the_last_token_counts_once():
+    """The last run is shorter than the others: nothing stands in for what it lacks."""
+    log_probs = -torch.arange(97.0).flip(0)[None]
+    found = best_continuations(log_probs, torch.zeros(1, 1), 5)
+    assert found.tokens.tolist() == [[96, 95, 94, 93, 92]]
+
+
 @pytest.mark.parametrize("place", [0, 6, 52, 96])
 def test_nan_comes_out_best(place):
     log_probs = torch.full((2, 97), -1.0)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.decoding import NoPenalty, WhenBehind, WhenCertain, WhenFull, beam_search, greedy
+from regard.decoding import Average, NoPenalty, WhenBehind, WhenCertain, WhenFull, beam_search, greedy
 from regard.errors import ArgumentError
 from regard.layers.state import State
 
@@ -39,8 +40,12 @@ def test_beam_of_one_is_greedy_is_by_hand(toys, seed, vocabulary, max_length, mi
     min_length = min(min_length, max_length)
     limits = {"bos": BOS, "eos": EOS, "max_length": max_length, "min_length": min_length}
     chosen = greedy(model, model.start([0, 1, 2, 3, 4]), **limits)
-    beams = beam_search(model, model.start([0, 1, 2, 3, 4]), beam=1, penalty=NoPenalty(), stopping=rule, **limits)
-    assert [[one] for one in chosen] == beams  # tokens and numbers alike, to the last bit
+    # A penalty that favours length: with the exact rule a wider search would go on after the first end.
+    penalty = Average(1.7)
+    beams = beam_search(model, model.start([0, 1, 2, 3, 4]), beam=1, penalty=penalty, stopping=rule, **limits)
+    for one, few in zip(chosen, beams, strict=True):
+        score = penalty.score(torch.tensor([one.log_prob], dtype=torch.float64), len(one.token_log_probs)).item()
+        assert few == [replace(one, score=score)]  # tokens and numbers alike, to the last bit
     for row, one in enumerate(chosen):
         tokens, terms, finished = by_hand(model, row, max_length, min_length)
         assert (list(one.tokens), list(one.token_log_probs), one.finished) == (tokens, terms, finished)

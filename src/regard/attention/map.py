@@ -171,7 +171,7 @@ class AttentionMap:
         if self._known_lse is not None:
             return self._known_lse
         table = self._scoring
-        if any(x is not None and x.requires_grad for x in (table.q, table.k, table.bias)):
+        if _differentiated(table):
             return torch.cat([lse_of(*_rows(table, rows)) for rows in _row_ranges(table, slice(0, self.shape[-2]))], 2)
         self._known_lse = self._by_rows(lambda part, scores: (row_lse(scores),))[0]
         return self._known_lse
@@ -205,10 +205,16 @@ def _rows(table: Scoring, rows: slice) -> tuple[Tensor, Tensor]:
         peak = row_peak(scores)
         return peak, row_sum(scores, peak)
 
-    if not torch.is_grad_enabled():
+    if not _differentiated(table):
         return reduce()
     parts: tuple[Tensor, Tensor] = checkpoint(reduce, use_reentrant=False, preserve_rng_state=False)
     return parts
+
+
+def _differentiated(table: Scoring) -> bool:
+    """Whether a gradient may flow through ℓ."""
+    inputs = (table.q, table.k, table.bias)
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
 
 
 def _row_ranges(table: Scoring, rows: slice) -> list[slice]:

@@ -1,8 +1,8 @@
 """Reading text: lines of files, and parallel text from two files or one table.
 
-Lines end at `\\n` and nowhere else: U+2028, U+0085, vertical tabs and the like are characters of a line, so line numbers
-agree between the two files of a parallel text and with `wc -l`. A `\\r` before the `\\n` and a byte-order mark at the
-start of the file are removed. Text is UTF-8.
+Lines end at `\\n` and nowhere else: U+2028, U+0085, vertical tabs and the like are characters of a line, so line
+numbers agree between the two files of a parallel text and with `wc -l`. A `\\r` before the `\\n` and a byte-order
+mark at the start of the file are removed. Text is UTF-8.
 """
 
 import gzip

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regard.layers.dropout import Dropout
 from regard.layers.positions import Positions
 
 
@@ -42,7 +43,7 @@ class PositionedEmbedding(nn.Module):
         super().__init__()
         self.tokens = tokens
         self.positions = positions
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Ids (B, L) int64 at positions start … → vectors (B, L, E)."""

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from regard.layers.dropout import Dropout
+
 
 class Residual(nn.Module):
     """A residual connection around a sub-layer with LayerNorm and dropout.
@@ -17,7 +19,7 @@ class Residual(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @abstractmethod
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:

@@ -86,8 +86,8 @@ PLACES = tuple(
     for english, chinese in (
         ("shop", "商店"),
         ("bank", "银行"),
-        ("library", "图书馆"),
-        ("museum", "博物馆"),
+        ("bookshop", "书店"),
+        ("cafe", "咖啡馆"),
         ("restaurant", "餐厅"),
         ("supermarket", "超市"),
     )

@@ -39,8 +39,8 @@ class ExamplePair:
         target: its only Chinese translation in the corpus.
         links: (English word, Chinese word), from 0, in order; words are those of `regard.data.words.split_words`.
         category: one of `CATEGORIES`, or "idiom".
-        value: what the sentence says whatever its wording, for example (3, 4, "Tuesday", 6, 30); the parts of the
-            corpus have no value in common within a category. An idiom is its own value.
+        value: what the sentence says whatever its wording, for example (3, 4, "Tuesday"); the parts of the corpus
+            have no value in common within a category. An idiom is its own value.
     """
 
     source: str
@@ -62,12 +62,18 @@ class ExampleCorpus:
 def example_pairs(seed: int = 1) -> ExampleCorpus:
     """The example corpus: 12,000 pairs and 16 idioms, 25 times each, to train on; 600 pairs to validate, 600 to test.
 
-    **Disjoint by value.** Each sentence has a value: all that it says in numbers, days and times, together with the
-    thing or event they are said of where the same numbers would otherwise be too few (`ExamplePair.value`; the `draw`
-    functions of the grammar say what it is for each category). Every value is given to one part when it first comes
-    up, and all sentences with that value go to that part or are dropped. So the date, day and time of a test
-    sentence, its price and thing, or its telephone number are never in training in that combination, in no wording,
-    while each single word of it is: at least `LEAST_SEEN` times.
+    **Disjoint by value.** Each sentence has a value, `ExamplePair.value`: what it says whatever its wording.
+
+    - date: the day, as (month, day, weekday) or (year, month, day), with a time of day or without;
+    - weekday: week, weekday, part of the day and event or person and action; or first and last weekday and place;
+    - time: hour, minute, part of the day and who or what; or both times and the place;
+    - price: the price and the thing, with their number if there are several; or number and thing if it is asked for;
+    - quantity: number and thing, once or twice;
+    - phone: the number.
+
+    Every value is given to one part when it first comes up, and all sentences with that value go to that part or are
+    dropped. So a test sentence says what no training sentence says, in any wording, while every word and character
+    of it is in training, at least `LEAST_SEEN` times.
 
     The same seed gives the same pairs in the same order on every machine.
     """

@@ -90,8 +90,8 @@ _YEAR_FRAMES = (
 def draw(rng: random.Random) -> Draft:
     """A sentence about a date.
 
-    Its value is (month, day, weekday), (month, day, weekday, hour, minute) or (year, month, day). Day of the week
-    and date are drawn apart: no year is said, so any pair may be right.
+    Its value is the day: (month, day, weekday) or (year, month, day); a time of day that is said with it does not
+    make it another. Day of the week and date are drawn apart: no year is said, so any pair may be right.
     """
     kind = rng.random()
     month = between(rng, 1, 12)
@@ -111,4 +111,4 @@ def draw(rng: random.Random) -> Draft:
     hour, minute = between(rng, 1, 12), 15 * between(rng, 0, 3)
     time = clock(hour, minute) if minute else hour_name(hour)
     sentence = aligned(*pick(rng, _TIME_FRAMES), x=timed_date(time, date))
-    return Draft((month, day, WEEKDAYS[week_day], hour, minute), sentence)
+    return Draft((month, day, WEEKDAYS[week_day]), sentence)

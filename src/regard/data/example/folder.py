@@ -52,8 +52,9 @@ edge of a word is a word, and so is each Chinese character. A word without a lin
 English leaves unsaid is linked to the word that implies it: both characters of 四日 to "fourth", the measure word
 本 of 三本书 to "books".
 
-The three parts are disjoint by value: the date, weekday and time of a test sentence, its price or number together with
-the thing, or its telephone number are never in training in that combination, in no wording. Every word of it is. Each
+The three parts are disjoint by value. The value of a sentence is what it says whatever its wording: its day (date with
+weekday or year); its weekday, part of the day and event; its time of day and what happens; its price and the thing; the
+number and the thing; its telephone number. No value of a test sentence is in training, while every word of it is. Each
 English sentence has one translation.
 """
 

@@ -61,9 +61,9 @@ _PLANS = (
     ("will/a {p} {v} {x} ?/q", "{p} {x} 要/a {v} 吗/q ？/q"),
 )
 _OPENING = (
-    ("the {s} is open/a from {d} to/b {e}", "{s} {d} 到/b {e} 开门/a"),
-    ("the {s} is closed/a from {d} to/b {e}", "{s} {d} 到/b {e} 关门/a"),
-    ("is the {s} open/a from {d} to/b {e} ?/q", "{s} {d} 到/b {e} 开门/a 吗/q ？/q"),
+    ("the {s} is open/a from/c {d} to/b {e}", "{s} 从/c {d} 到/b {e} 营业/a"),
+    ("the {s} is closed/a from/c {d} to/b {e}", "{s} 从/c {d} 到/b {e} 不营业/a"),
+    ("is the {s} open/a from/c {d} to/b {e} ?/q", "{s} 从/c {d} 到/b {e} 营业/a 吗/q ？/q"),
 )
 
 

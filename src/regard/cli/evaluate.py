@@ -1,0 +1,190 @@
+"""`regard evaluate`: judge a model on a test set."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from regard.cli.options import (
+    BeamOption,
+    ColumnsOption,
+    DeviceOption,
+    ModelArgument,
+    PairsOption,
+    QuietOption,
+    SourceOption,
+    TargetOption,
+    ThreadsOption,
+    check_folder,
+    one_line,
+    open_model,
+    progress,
+    read_pairs,
+)
+from regard.data import display_name, read_lines
+from regard.errors import DataError
+from regard.files import write_json, write_text
+from regard.insight import parse_gold
+from regard.runs.evaluate import Evaluation, Gold
+from regard.runs.evaluate import evaluate as judge
+from regard.tasks.metrics import Figure
+
+
+def evaluate(
+    model: ModelArgument,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    pairs: PairsOption = None,
+    columns: ColumnsOption = "1,2",
+    alignments: Annotated[
+        Path | None, typer.Option(help="Gold word alignments, a line for each pair: 0-0 1-2, possible links 1?3.")
+    ] = None,
+    categories: Annotated[Path | None, typer.Option(help="A category for each pair, one a line.")] = None,
+    beam: BeamOption = None,
+    tokenize: Annotated[
+        str, typer.Option(help="sacreBLEU's tokenisation: 13a, zh, char, intl, none, …; auto goes by the script.")
+    ] = "auto",
+    moses: Annotated[
+        str | None,
+        typer.Option(help="Language code of the target: also BLEU of lowercased, Moses-tokenised text."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs.")] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="Write the results as JSON; - prints them instead of the table.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the translations, one a line.")] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Translate a test set and report how good the translations, the probabilities and the word alignment are.
+
+        regard evaluate runs/en-de --source test.en --target test.de --moses de
+
+        regard evaluate runs/en-zh --pairs test.tsv --alignments test.align --json result.json
+
+    BLEU and chrF are sacreBLEU's, with their signatures and 95 % intervals by bootstrap resampling (1,000 samples,
+    fixed seed). BLEU lowercased is the same with case:lc. For the tokenised, lowercased BLEU of the literature add
+    --moses LANGUAGE: punctuation normalised, lowercased and tokenised as Moses' scripts do, then scored as
+    multi-bleu.perl does; needs the extra `moses`.
+
+    Perplexity is that of a target token of the references, end of sentence included, so it depends on the tokenizer.
+
+    The alignment judged is that of source and reference: cross-attention, the heaviest source word of each target
+    word, against the gold links. The error rate is Och and Ney's (2003).
+
+    A source that is too long for the model counts with an empty translation and is named in the notes.
+    """
+    check_folder("--json", json_out)
+    check_folder("--out", out)
+    text = read_pairs(source, target, pairs, columns)[:limit]
+    gold = None if alignments is None else _read_gold(alignments, len(text), whole=limit is None)
+    names = None if categories is None else _read_side(categories, len(text), whole=limit is None)
+    translator = open_model(model, device, threads)
+    with progress(quiet) as show:
+        found = judge(
+            translator,
+            text.sources,
+            text.targets,
+            beam=beam,
+            tokenize=tokenize,
+            moses=moses,
+            gold=gold,
+            categories=names,
+            progress=show,
+        )
+    width = translator.decoding["beam"] if beam is None else beam
+    content = {"model": str(model), "data": text.name, "beam": width} | found.to_json()
+    if out is not None:
+        write_text(out, "".join(f"{one_line(line)}\n" for line in found.translations))
+    if str(json_out) == "-":
+        typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        return
+    if json_out is not None:
+        write_json(json_out, content)
+    _show(found, f"{text.name}, beam {width}")
+
+
+def _read_side(path: Path, pairs: int, whole: bool) -> list[str]:
+    """Lines that belong to the pairs, one each; with a limit there may be more.
+
+    Raises:
+        DataError: their numbers differ.
+    """
+    lines = [line.strip() for line in read_lines(path)]
+    if len(lines) < pairs or (whole and len(lines) > pairs):
+        raise DataError(f"{display_name(path)} has {len(lines)} lines for {pairs} pairs: expected one for each")
+    return lines[:pairs]
+
+
+def _read_gold(path: Path, pairs: int, whole: bool) -> list[Gold]:
+    lines = _read_side(path, pairs, whole)
+    return [parse_gold(line, f"{display_name(path)}, line {n}") for n, line in enumerate(lines, start=1)]
+
+
+def _show(found: Evaluation, title: str) -> None:
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console.print(title, style="bold", markup=False)
+    console.print(_text_table(found))
+    console.print(_rows_table(found))
+    if len(found.by_length) > 1:
+        table = Table("words of the source", box=None, pad_edge=False)
+        for name in ("sentences", "BLEU"):
+            table.add_column(name, justify="right")
+        for bucket in found.by_length:
+            words = f"{bucket.shortest} or more" if bucket.longest is None else f"{bucket.shortest} to {bucket.longest}"
+            table.add_row(words, f"{bucket.sentences:,}", f"{bucket.bleu:.2f}")
+        console.print(table)
+    if found.categories:
+        table = Table("category", box=None, pad_edge=False)
+        for name in ("sentences", "exact match"):
+            table.add_column(name, justify="right")
+        for name, quality in found.categories.items():
+            table.add_row(name, f"{quality.sentences:,}", f"{quality.exact:.1f} %")
+        console.print(table)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _text_table(found: Evaluation) -> Table:
+    """The scores of the text: name, value, half-width of the interval, signature."""
+    figures: dict[str, Figure | None] = {
+        "BLEU": found.quality.bleu,
+        "BLEU lowercased": found.bleu_lowercase,
+        "BLEU lowercased, Moses": found.bleu_moses,
+        "chrF": found.quality.chrf,
+    }
+    table = Table("", box=None, pad_edge=False)
+    for name in ("score", "95 %"):
+        table.add_column(name, justify="right")
+    table.add_column("signature", style="dim")
+    for name, figure in figures.items():
+        if figure is not None:
+            interval = "" if figure.interval is None else f"± {figure.interval:.2f}"
+            table.add_row(name, f"{figure.score:.2f}", interval, figure.signature)
+    return table
+
+
+def _rows_table(found: Evaluation) -> Table:
+    rows: dict[str, Any] = {"sentences": f"{found.sentences:,}", "exact match": f"{found.quality.exact:.1f} %"}
+    if found.likelihood is not None:
+        rows["perplexity"] = f"{found.likelihood.perplexity:.3f} ({found.likelihood.tokens:,} target tokens)"
+    if found.alignment is not None:
+        one = found.alignment
+        rows["alignment error rate"] = (
+            f"{100 * one.error_rate:.1f} % (precision {100 * one.precision:.1f} %, recall {100 * one.recall:.1f} %, "
+            f"{one.predicted:,} links for {one.sure:,} sure ones)"
+        )
+    speed = found.speed
+    rows["speed"] = (
+        f"{speed.sentences_per_second:,.1f} sentences/s, {speed.tokens_per_second:,.0f} tokens/s "
+        f"({speed.seconds:.1f} s)"
+    )
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
