@@ -13,7 +13,7 @@ logging.set_verbosity_error()
 def marian_like(model: Transformer) -> MarianMTModel:
     """A Marian model that computes the same function (post-norm, sinusoidal positions, one shared table).
 
-    Its position table is overwritten with ours: Marian keeps sines and cosines in two halves, the paper interleaves them.
+    Its position table is overwritten with ours: Marian has sines and cosines in two halves, the paper interleaves them.
     """
     c = model.config
     assert c.norm == "post" and c.positions == "sinusoidal" and c.shared == "all" and c.key_heads in (None, c.heads)

@@ -97,7 +97,8 @@ def main() -> None:
                 speeds[name].append(tokens / (time.perf_counter() - started))
     ratios = [a / b for a, b in zip(speeds["regard"], speeds["marian"], strict=True)]
     print(
-        f"{options.preset}, V = {size}, {options.tokens} tokens a batch, {options.threads} threads, dropout {options.dropout}"
+        f"{options.preset}, V = {size}, {options.tokens} tokens a batch, {options.threads} threads, "
+        f"dropout {options.dropout}"
     )
     for name, values in speeds.items():
         print(f"{name:8} {statistics.median(values):8,.0f} target tokens/s  ({min(values):,.0f} to {max(values):,.0f})")

@@ -2,8 +2,8 @@
 
     python benchmarks/translate.py runs/multi30k-en-de test2016.en
 
-Both see the same batches, sorted by length, with the same beam, length limit, length penalty and stopping rule, so their
-translations should be the same; how many are is printed. The two run in turn; the figure is the ratio of the medians.
+Both see the same batches, sorted by length, with the same beam, length limit, length penalty and stopping rule, so
+their translations should be the same; how many are is printed. The two run in turn; the figure is the ratio of medians.
 """
 
 import argparse

@@ -58,10 +58,10 @@ class Files:
 
 def attend(
     model: ModelArgument,
-    sentence: Annotated[str | None, typer.Argument(metavar="[SOURCE]", help="A sentence.", show_default=False)] = None,
+    sentence: Annotated[str | None, typer.Argument(metavar="SOURCE", help="A sentence.", show_default=False)] = None,
     translation: Annotated[
         str | None,
-        typer.Argument(metavar="[TARGET]", help="Its translation; else the model's own.", show_default=False),
+        typer.Argument(metavar="TARGET", help="Its translation; else the model's own.", show_default=False),
     ] = None,
     layer: Annotated[
         str | None, typer.Option(help="Decoder layer, from 0, -1 the last, or mean; else the model's best guess.")

@@ -17,7 +17,9 @@ from regard.errors import ArgumentError
 from regard.files import write_whole
 from regard.runs.translator import Translator, load
 
-ModelArgument = Annotated[Path, typer.Argument(help="Directory made by `regard train`.", show_default=False)]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Directory made by `regard train`.", show_default=False)
+]
 BeamOption = Annotated[int | None, typer.Option(min=1, help="Width of the beam, 1 for greedy; else the model's own.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]

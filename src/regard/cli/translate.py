@@ -59,7 +59,9 @@ STOPPING: dict[StoppingName, Stopping] = {
 
 def translate(
     model: ModelArgument,
-    file: Annotated[Path, typer.Argument(help="Text, a sentence a line (.gz too); - is standard input.")] = Path("-"),
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Text, a sentence a line (.gz too); - is standard input.")
+    ] = Path("-"),
     out: Annotated[Path | None, typer.Option(help="File to write, whole or not at all; else standard output.")] = None,
     beam: BeamOption = None,
     nbest: Annotated[int | None, typer.Option(min=1, help="Give the N best translations; at most the beam.")] = None,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from regard.data import TokenBatches
-from regard.errors import ArgumentError, CheckpointError, RecipeError
+from regard.errors import ArgumentError, CheckpointError, DataError, RecipeError
 from regard.files import write_json, write_text
 from regard.models.transformer import Transformer, build_transformer, parameter_count
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
@@ -270,7 +270,7 @@ class Run:
         training = self.recipe.training
         try:
             return training_batches(self.train_part, training.tokens_per_batch, training.seed)
-        except ArgumentError as error:
+        except (ArgumentError, DataError) as error:
             raise RecipeError(f"training.tokens_per_batch = {training.tokens_per_batch}: {error}") from error
 
     def _problem(self) -> Problem[TranslationBatch]:

@@ -258,11 +258,10 @@ class Translator:
             self.model(batch.sources.tokens, batch.sources.lengths, batch.inputs)
         tokens = [(*side.pieces(row), "<eos>") for side, row in zip(sides, ids, strict=True)]
         words = []
-        for side, row in zip(sides, ids, strict=True):
-            text = side.decode(row)
+        for side, text in zip(sides, (source, target), strict=True):
             spans = split_words(text)
             names = tuple(text[start:stop] for start, stop in spans)
-            words.append((names, group_by_words(side.spans(row), spans)))
+            words.append((names, group_by_words(side.text_spans(text), spans)))
         return Attention(maps, source, target, tokens[0], tokens[1], words[0], words[1])
 
     def source_length(self, text: str) -> int:

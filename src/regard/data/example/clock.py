@@ -75,9 +75,9 @@ def draw_time(rng: random.Random) -> Draft:
     return Draft((hour, minute, name), aligned("{t} {p}", "{p} {t}", t=time, p=part))
 
 
-def draw_round_time(rng: random.Random) -> Draft:
-    """A full hour, half past or quarter past, no part of the day; value (hour, minute)."""
-    hour, minute = between(rng, 1, 12), pick(rng, (0, 0, 15, 30))
+def draw_round_time(rng: random.Random, first: int, last: int) -> Draft:
+    """A full hour from `first` to `last`, or quarter or half past it, no part of the day; value (hour, minute)."""
+    hour, minute = between(rng, first, last), pick(rng, (0, 0, 15, 30))
     return Draft((hour, minute), clock(hour, minute))
 
 
@@ -144,7 +144,7 @@ def draw(rng: random.Random) -> Draft:
     """
     kind = rng.random()
     if kind < 0.2:
-        start, end, subject = draw_round_time(rng), draw_round_time(rng), pick(rng, PLACES)
+        start, end, subject = draw_round_time(rng, 6, 11), draw_round_time(rng, 1, 11), pick(rng, PLACES)
         sentence = aligned(*pick(rng, _RANGES), s=subject, t=start.phrase, u=end.phrase)
         return Draft((*start.value, *end.value, subject.source), sentence)
     time = draw_time(rng)
