@@ -7,7 +7,7 @@ from regard.data.example.dates import dated_year, full_date, month_and_day, time
 from regard.data.example.goods import ITEMS, counted, yuan
 from regard.data.example.idioms import IDIOMS
 from regard.data.example.numbers import LARGEST, count, number, year
-from regard.data.example.phrase import Phrase, aligned, word
+from regard.data.example.phrase import Phrase, aligned, listed, word
 from regard.data.example.telephone import telephone
 
 ITEM = {item.name.source: item for item in ITEMS}
@@ -33,10 +33,12 @@ def read_chinese(text: str) -> int:
 ENGLISH = {
     name: value
     for value, name in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen".split()
+        listed(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen"
+        )
     )
-} | {name: 10 * (i + 2) for i, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
+} | {name: 10 * i for i, name in enumerate(listed("twenty thirty forty fifty sixty seventy eighty ninety"), 2)}
 
 
 def read_english(text: str) -> int:

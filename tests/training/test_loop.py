@@ -18,6 +18,7 @@ from regard.training import (
     Resumed,
     Saved,
     Settings,
+    Started,
     StepDone,
     Validated,
     build_optimizer,
@@ -50,6 +51,7 @@ def test_events_tell_the_whole_story(toy, tmp_path):
     assert sum(event.tokens for event in steps[:5]) == sum(len(s) - 1 for s in toy.examples())
     assert [event.step for event in of(Validated, heard)] == [10, 20, 30, 40]
     assert [event.step for event in of(Saved, heard)] == sorted({0, *range(4, 41, 4), 10, 20, 30, 40})
+    assert heard[0] == Started(0, 40, "steps")
     assert heard[-1] == finished == Finished("steps", 40)
     assert trainer.progress.tokens == sum(event.tokens for event in steps)
 
@@ -156,7 +158,7 @@ def test_a_finished_run_is_left_as_it_is(toy, tmp_path):
     expected = toy.final_state(toy.train(tmp_path)[0])
     heard = []
     trainer, finished = toy.train(tmp_path, listeners=[heard.append])
-    assert [type(event) for event in heard] == [Resumed, Finished] and finished.reason == "steps"
+    assert [type(event) for event in heard] == [Resumed, Started, Finished] and finished.reason == "steps"
     toy.assert_same(expected, toy.final_state(trainer))
 
 

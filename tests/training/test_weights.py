@@ -29,7 +29,7 @@ def test_views_strided_and_scalar_tensors_survive():
 def test_tied_weights_are_stored_once_and_come_back_tied(toy):
     model = toy.ToyModel()
     content = pack_weights(model.state_dict())
-    assert content.count(b'"out.weight"') == 0 and content.count(b'"alias:out.weight":"table.weight"') == 1
+    assert content.count(b'"out.weight"') == 0 and content.count(b"aliases") == 1
     back = unpack_weights(content)
     assert back.keys() == model.state_dict().keys()
     assert back["out.weight"] is back["table.weight"]

@@ -38,6 +38,8 @@ class Extent:
                 f"q and k must have the same number of axes, 2 or more: q is {shape(q)}, k is {shape(k)}; "
                 "expected (B, H, Q, D) and (B, G, K, D), (B, Q, D) and (B, K, D), or (Q, D) and (K, D)"
             )
+        if q.shape[-1] == 0:
+            raise ArgumentError(f"q and k must have a width of 1 or more: q is {shape(q)}, k is {shape(k)}")
         if q.shape[-1] != k.shape[-1]:
             raise ArgumentError(f"q and k must have the same width: q is {shape(q)}, k is {shape(k)}")
         leading = tuple(q.shape[:-2])

@@ -33,7 +33,10 @@ def parse_index(index: Any, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], 
 
 def _parse_axis(item: Any, axis: int, size: int) -> tuple[slice, Any]:
     if isinstance(item, slice):
-        wanted = range(*item.indices(size))
+        try:
+            wanted = range(*item.indices(size))
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"axis {axis}: expected integers in a slice and no step of 0, not {item}") from error
         if wanted.step < 0:
             raise ArgumentError(f"axis {axis}: a slice must go forwards, not in steps of {wanted.step}")
         if len(wanted) == 0:

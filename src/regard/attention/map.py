@@ -167,13 +167,12 @@ class AttentionMap:
         return results
 
     def _lse(self) -> Tensor:
-        """ℓ (B, H, Q), kept once computed unless a gradient may be asked for."""
-        if self._known_lse is not None:
-            return self._known_lse
+        """ℓ (B, H, Q); without a gradient it is kept once computed."""
         table = self._scoring
         if _differentiated(table):
             return torch.cat([lse_of(*_rows(table, rows)) for rows in _row_ranges(table, slice(0, self.shape[-2]))], 2)
-        self._known_lse = self._by_rows(lambda part, scores: (row_lse(scores),))[0]
+        if self._known_lse is None:
+            self._known_lse = self._by_rows(lambda part, scores: (row_lse(scores),))[0]
         return self._known_lse
 
 

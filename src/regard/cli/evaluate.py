@@ -29,7 +29,7 @@ from regard.data import display_name, read_lines
 from regard.errors import DataError
 from regard.files import write_json, write_text
 from regard.insight import parse_gold
-from regard.runs.evaluate import Evaluation, Gold
+from regard.runs.evaluate import Evaluation, Gold, LengthBucket
 from regard.runs.evaluate import evaluate as judge
 from regard.tasks.metrics import Figure
 
@@ -127,49 +127,56 @@ def _read_gold(path: Path, pairs: int, whole: bool) -> list[Gold]:
 
 
 def _show(found: Evaluation, title: str) -> None:
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    console.print(title, style="bold", markup=False)
-    console.print(_text_table(found))
-    console.print(_rows_table(found))
-    if len(found.by_length) > 1:
-        table = Table("words of the source", box=None, pad_edge=False)
-        for name in ("sentences", "BLEU"):
-            table.add_column(name, justify="right")
-        for bucket in found.by_length:
-            words = f"{bucket.shortest} or more" if bucket.longest is None else f"{bucket.shortest} to {bucket.longest}"
-            table.add_row(words, f"{bucket.sentences:,}", f"{bucket.bleu:.2f}")
-        console.print(table)
-    if found.categories:
-        table = Table("category", box=None, pad_edge=False)
-        for name in ("sentences", "exact match"):
-            table.add_column(name, justify="right")
-        for name, quality in found.categories.items():
-            table.add_row(name, f"{quality.sentences:,}", f"{quality.exact:.1f} %")
-        console.print(table)
-    for note in found.notes:
-        console.print(f"note: {note}", markup=False)
-
-
-def _text_table(found: Evaluation) -> Table:
-    """The scores of the text: name, value, half-width of the interval, signature."""
+    """Print tables of everything that was measured."""
     figures: dict[str, Figure | None] = {
         "BLEU": found.quality.bleu,
         "BLEU lowercased": found.bleu_lowercase,
         "BLEU lowercased, Moses": found.bleu_moses,
         "chrF": found.quality.chrf,
     }
-    table = Table("", box=None, pad_edge=False)
-    for name in ("score", "95 %"):
+    given = {name: figure for name, figure in figures.items() if figure is not None}
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"{title}\n", style="bold", markup=False, soft_wrap=True)
+    rows = [[name, f"{one.score:.2f}", _interval(one)] for name, one in given.items()]
+    console.print(_table(["", "score", "95 %"], rows))
+    console.print()
+    console.print(_facts(found))
+    if len(found.by_length) > 1:
+        rows = [[_words(one), f"{one.sentences:,}", f"{one.bleu:.2f}"] for one in found.by_length]
+        console.print()
+        console.print(_table(["words of the source", "sentences", "BLEU"], rows))
+    if found.categories:
+        rows = [[name, f"{one.sentences:,}", f"{one.exact:.1f} %"] for name, one in found.categories.items()]
+        console.print()
+        console.print(_table(["category", "sentences", "exact match"], rows))
+    console.print()
+    for name, figure in given.items():
+        console.print(f"{name}: {figure.signature}", style="dim", markup=False, soft_wrap=True)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def _interval(figure: Figure) -> str:
+    return "" if figure.interval is None else f"± {figure.interval:.2f}"
+
+
+def _words(bucket: LengthBucket) -> str:
+    if bucket.longest is None:
+        return f"{bucket.shortest} or more"
+    return f"{bucket.shortest} to {bucket.longest}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> Table:
+    """Words on the left, numbers on the right."""
+    table = Table(head[0], box=None, pad_edge=False)
+    for name in head[1:]:
         table.add_column(name, justify="right")
-    table.add_column("signature", style="dim")
-    for name, figure in figures.items():
-        if figure is not None:
-            interval = "" if figure.interval is None else f"± {figure.interval:.2f}"
-            table.add_row(name, f"{figure.score:.2f}", interval, figure.signature)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _rows_table(found: Evaluation) -> Table:
+def _facts(found: Evaluation) -> Table:
     rows: dict[str, Any] = {"sentences": f"{found.sentences:,}", "exact match": f"{found.quality.exact:.1f} %"}
     if found.likelihood is not None:
         rows["perplexity"] = f"{found.likelihood.perplexity:.3f} ({found.likelihood.tokens:,} target tokens)"

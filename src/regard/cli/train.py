@@ -55,7 +55,7 @@ def train(
     chosen = _override(chosen, {key: value for key, value in overrides.items() if value is not None})
     directory = out or Path(chosen.out or f"runs/{recipe.stem if recipe is not None else 'model'}")
     display = TrainingDisplay(quiet=quiet)
-    run = Run(chosen, directory, display.say, dry=dry_run)
+    run = Run(chosen, directory, display.say)
     if dry_run:
         print_outlook(run.outlook())
         return

@@ -101,9 +101,9 @@ class Pool:
         length = len(self._steps) - 1
         events = torch.full_like(before, -1, dtype=torch.int64)  # (A, W): at the first step, the empty sequence
         if length:
-            previous = self._steps[-2]
-            rows = torch.searchsorted(previous.active, self._steps[-1].active)
-            events = previous.runs_on[rows] + (length - 1) * 2 * self._beam
+            # Nothing has ended, so what ran on were the first candidates of the step before.
+            first = (length - 1) * 2 * self._beam
+            events = torch.arange(first, first + self._beam, device=events.device).expand_as(events)
         self._merge(penalty.score(before, length).masked_fill(~stuck[:, None], -torch.inf), events)
 
     def _read_back(self, events: Tensor) -> tuple[Tensor, Tensor, Tensor]:

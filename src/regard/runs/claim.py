@@ -1,14 +1,18 @@
 """Whose directory is it: a run writes only where nothing is, or where the very same run has begun."""
 
+import fcntl
 import json
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from regard.errors import CheckpointError, DataError, RecipeError
-from regard.files import write_json, write_text
 from regard.runs.directory import RECIPE
-from regard.runs.recipe import Recipe, differences, make_recipe, recipe_toml
+from regard.runs.recipe import Recipe, differences, make_recipe
+
+DATA = "data.json"
 
 # What may change between two starts of the same run: how long it goes on and where, how it is decoded afterwards, but
 # not what each step does.
@@ -30,44 +34,58 @@ FREE_KEYS = {
 }
 
 
-def claim_directory(recipe: Recipe, out: Path) -> None:
-    """Make the directory of a run, or check that it holds this run; the recipe is written into it first.
+def check_directory(recipe: Recipe, out: Path) -> None:
+    """Check that a run may use a directory: it isn't there, is empty, or holds this run.
 
     Raises:
         RecipeError: it holds something else, or a run whose recipe differs in more than budget and place.
         CheckpointError: the recipe in it cannot be read.
     """
     stored = out / RECIPE
-    if stored.exists():
-        try:
-            old = make_recipe(tomllib.loads(stored.read_text("utf-8")), origin=str(stored))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CheckpointError(f"{stored}: damaged or not readable ({error})") from error
-        changed = differences(old, recipe, FREE_KEYS)
-        if changed:
-            raise RecipeError(
-                f"{out} holds another run; it differs in {'; '.join(changed)}. Choose another --out, or the same recipe"
-            )
+    if not stored.exists():
+        if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
+            raise RecipeError(f"{out} exists and is not a run: choose another --out")
         return
-    if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
-        raise RecipeError(f"{out} exists and is not a run: choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(stored, recipe_toml(recipe))
+    try:
+        old = make_recipe(tomllib.loads(stored.read_text("utf-8")), origin=str(stored))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CheckpointError(f"{stored}: damaged or not readable ({error})") from error
+    changed = differences(old, recipe, FREE_KEYS)
+    if changed:
+        raise RecipeError(
+            f"{out} holds another run; it differs in {'; '.join(changed)}. Choose another --out, or the same recipe"
+        )
+
+
+@contextmanager
+def only_one(out: Path) -> Iterator[None]:
+    """Keep other processes out of a run's directory while the block runs.
+
+    Raises:
+        RecipeError: another process is training in it.
+    """
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(f"{out} is in use: another process is training there") from None
+        yield
 
 
 def check_data(out: Path, facts: dict[str, Any]) -> None:
-    """Write the facts about a run's data, or check that they are the same as when it began.
+    """Check that a run's data are those that it began with, if it has begun.
 
     Raises:
-        DataError: the data have changed since the run began.
+        DataError: they have changed.
+        CheckpointError: what is known of them cannot be read.
     """
-    path = out / "data.json"
+    path = out / DATA
     if not path.exists():
-        write_json(path, facts)
         return
-    known = json.loads(path.read_text("utf-8"))
+    try:
+        known = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged or not readable ({error})") from error
     if known != facts:
-        changed = ", ".join(
-            f"{key} {known.get(key)} → {value}" for key, value in facts.items() if known.get(key) != value
-        )
+        changed = ", ".join(f"{key} {known.get(key)} → {new}" for key, new in facts.items() if known.get(key) != new)
         raise DataError(f"the data have changed since the run in {out} began ({changed}); choose another --out")

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from regard.runs.translator import Translator
 from regard.tasks.metrics import BOOTSTRAP, Figure, TextQuality, bleu_tokenization, text_quality
 
 EDGES = (5, 10, 15, 20, 30, 50)  # the most words of a source in each bucket of lengths; the last one has no end
+WITHOUT_CASE = ("zh", "char", "ja-mecab", "ko-mecab")  # tokenisations of scripts that have no case
 
 Gold = tuple[Collection[Link], Collection[Link]]
 """Sure links of a pair, and possible ones, which include them."""
@@ -142,7 +144,8 @@ def evaluate(
     _check_numbers(len(sources), references=references, gold=gold, categories=categories)
     if tokenize != "auto" and tokenize not in BLEU.TOKENIZERS:
         raise ArgumentError(f"tokenize: no tokenisation {tokenize!r}: there are auto, {', '.join(BLEU.TOKENIZERS)}")
-    tokenizer = None if moses is None else _moses_tokenizer(moses)  # what is missing is said before the work
+    if moses is not None:
+        _moses_tokenizer(moses)  # what is missing is said before the work
     report = progress or (lambda what, done, of: None)
     problems = [pair_problem(translator, *pair) for pair in zip(sources, references, strict=True)]
 
@@ -154,12 +157,8 @@ def evaluate(
     return Evaluation(
         sentences=len(sources),
         quality=text_quality(translations, references, tokenize=chosen, intervals=True),
-        bleu_lowercase=None
-        if chosen in ("zh", "char", "ja-mecab", "ko-mecab")
-        else _bleu(translations, references, tokenize=chosen, lowercase=True),
-        bleu_moses=None
-        if tokenizer is None
-        else _bleu(*(list(map(tokenizer, side)) for side in (translations, references)), tokenize="none"),
+        bleu_lowercase=None if chosen in WITHOUT_CASE else _bleu(translations, references, chosen, lowercase=True),
+        bleu_moses=None if moses is None else _moses_bleu(translations, references, moses),
         likelihood=likelihood,
         by_length=_by_length(sources, translations, references, chosen),
         alignment=None if gold is None else _alignment(translator, sources, references, problems, gold, report),
@@ -216,8 +215,10 @@ def _by_length(
 ) -> tuple[LengthBucket, ...]:
     words = [len(split_words(source)) for source in sources]
     buckets = []
-    for shortest, longest in zip((0, *(edge + 1 for edge in EDGES)), (*EDGES, None), strict=True):
-        rows = [i for i, count in enumerate(words) if count >= shortest and (longest is None or count <= longest)]
+    for shortest, longest in zip((1, *(edge + 1 for edge in EDGES)), (*EDGES, None), strict=True):
+        rows = [
+            i for i, count in enumerate(words) if max(count, 1) >= shortest and (longest is None or count <= longest)
+        ]
         if rows:
             said, wanted = ([side[i] for i in rows] for side in (translations, references))
             score = BLEU(tokenize=tokenize).corpus_score(said, [wanted]).score
@@ -258,11 +259,18 @@ def _alignment(
     return score_links(predicted, [gold[i][0] for i in fit], [gold[i][1] for i in fit])
 
 
-def _bleu(translations: Sequence[str], references: Sequence[str], *, tokenize: str, lowercase: bool = False) -> Figure:
+def _bleu(translations: Sequence[str], references: Sequence[str], tokenize: str, lowercase: bool) -> Figure:
     metric = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
     result = metric.corpus_score(list(translations), [list(references)], n_bootstrap=BOOTSTRAP)
     interval = float(result._ci) if len(references) > 1 else None
     return Figure(float(result.score), interval, str(metric.get_signature()))
+
+
+def _moses_bleu(translations: Sequence[str], references: Sequence[str], language: str) -> Figure:
+    tokenize = _moses_tokenizer(language)
+    said, wanted = ([tokenize(text) for text in side] for side in (translations, references))
+    figure = _bleu(said, wanted, "none", lowercase=True)
+    return replace(figure, signature=f"{figure.signature}|moses:{language}|sacremoses:{version('sacremoses')}")
 
 
 def _moses_tokenizer(language: str) -> Callable[[str], str]:

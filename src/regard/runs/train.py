@@ -22,7 +22,7 @@ from regard.errors import ArgumentError, CheckpointError, DataError, RecipeError
 from regard.files import write_json, write_text
 from regard.models.transformer import Transformer, build_transformer, parameter_count
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
-from regard.runs.claim import check_data, claim_directory
+from regard.runs.claim import DATA, check_data, check_directory, only_one
 from regard.runs.corpus import Texts, drop_long, encode, make_tokenizers, read_texts, training_batches
 from regard.runs.directory import RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
 from regard.runs.recipe import Recipe, recipe_toml
@@ -86,29 +86,32 @@ class Run:
 
     Args:
         recipe: what to do.
-        out: the run's directory; nothing is written into it before `train` when `dry` is set.
+        out: the run's directory; only `train` writes into it.
         say: told in words what is being done.
-        dry: only look; for `outlook`.
 
     Raises:
         RecipeError: the directory holds another run, or the recipe doesn't fit together.
         DataError: the data cannot be used, or are not those that the run began with.
     """
 
-    def __init__(self, recipe: Recipe, out: Path, say: Say, *, dry: bool = False) -> None:
+    def __init__(self, recipe: Recipe, out: Path, say: Say) -> None:
         self.recipe, self.out, self.say = recipe, out, say
         self.device = torch_device(recipe.training.device)
         if recipe.training.threads is not None:
             torch.set_num_threads(recipe.training.threads)
-        if not dry:
-            claim_directory(recipe, out)
+        check_directory(recipe, out)
         texts = read_texts(recipe.data, recipe.training.seed)
         self.notes = list(texts.notes)
-        self.tokenizers = self._tokenizers(texts, dry)
+        self.tokenizers = self._tokenizers(texts)
         self.train_part = drop_long(encode(texts.train, self.tokenizers), recipe.data.max_length, self.notes)
         self.valid_part = drop_long(encode(texts.valid, self.tokenizers), recipe.data.max_length, self.notes)
-        if not dry:
-            check_data(out, self._facts(texts))
+        self._facts = {
+            "train_pairs": len(self.train_part),
+            "valid_pairs": len(self.valid_part),
+            "target_tokens": self.train_part.target_tokens,
+            "sha256": texts.fingerprint,
+        }
+        check_data(out, self._facts)
         for note in self.notes:
             say(note)
         self.config = model_config(recipe.model, self.tokenizers)
@@ -167,9 +170,19 @@ class Run:
         """Train to the end of the budget, or go on from the last checkpoint; then write the model.
 
         Raises:
+            RecipeError: another process is training in the directory.
             TrainingError: the loss is not a number.
             CheckpointError: checkpoints are damaged beyond use, or cannot be written.
         """
+        self.out.mkdir(parents=True, exist_ok=True)
+        with only_one(self.out):
+            if not (self.out / RECIPE).exists():
+                write_text(self.out / RECIPE, recipe_toml(self.recipe))
+            self.tokenizers.save(self.out)
+            write_json(self.out / DATA, self._facts)
+            return self._train(listeners)
+
+    def _train(self, listeners: Sequence[Tell]) -> Outcome:
         folder = self.out / "checkpoints"
 
         def tell(event: Event) -> None:
@@ -240,16 +253,8 @@ class Run:
         self.model.load_state_dict(weights)
         return self.validator(0)
 
-    def _facts(self, texts: Texts) -> dict[str, Any]:
-        return {
-            "train_pairs": len(self.train_part),
-            "valid_pairs": len(self.valid_part),
-            "target_tokens": self.train_part.target_tokens,
-            "sha256": texts.fingerprint,
-        }
-
-    def _tokenizers(self, texts: Texts, dry: bool) -> Tokenizers:
-        """The run's own if it has begun, else those of `init_from`, else trained now and written at once."""
+    def _tokenizers(self, texts: Texts) -> Tokenizers:
+        """The run's own if it has begun, else those of `init_from`, else trained now."""
         known = Tokenizers.load(self.out) if self.out.is_dir() else None
         if known is not None:
             return known
@@ -262,8 +267,6 @@ class Run:
         else:
             self.say("training the tokenizer")
             tokenizers = make_tokenizers(self.recipe.tokenizer, texts.train)
-        if not dry:
-            tokenizers.save(self.out)
         return tokenizers
 
     def _batches(self) -> TokenBatches:

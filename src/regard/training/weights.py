@@ -11,7 +11,7 @@ from regard.errors import ArgumentError, CheckpointError
 from regard.training.store import read_checkpoint_file
 
 WEIGHTS = "model.safetensors"
-ALIAS = "alias:"
+ALIASES = "aliases"
 
 
 def pack(tensors: Mapping[str, Tensor]) -> bytes:
@@ -27,7 +27,9 @@ def unpack(content: bytes) -> dict[str, Tensor]:
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
     """Safetensors bytes of a `state_dict`. A tensor with several names (tied embeddings) is written once.
 
-    The other names are in the header's metadata as `"alias:<name>": "<the name it is stored under>"`.
+    The other names are in the header's metadata, under "aliases", as JSON {name: name it is stored under}: one entry,
+    because the library writes several in an order that differs between processes, and equal weights must give equal
+    bytes.
     """
     stored: dict[tuple[object, ...], str] = {}
     kept: dict[str, Tensor] = {}
@@ -35,20 +37,19 @@ def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
     for name, tensor in weights.items():
         where = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if tensor.numel() and where in stored:
-            aliases[ALIAS + name] = stored[where]
+            aliases[name] = stored[where]
         else:
             stored[where] = name
             kept[name] = tensor
-    return _serialise(kept, aliases)
+    return _serialise(kept, {ALIASES: json.dumps(aliases)} if aliases else {})
 
 
 def unpack_weights(content: bytes) -> dict[str, Tensor]:
     """The inverse of `pack_weights`: all names are there, those of a shared tensor with the same tensor."""
     weights = unpack(content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    for name, target in header.get("__metadata__", {}).items():
-        if name.startswith(ALIAS):
-            weights[name.removeprefix(ALIAS)] = weights[target]
+    for name, target in json.loads(header.get("__metadata__", {}).get(ALIASES, "{}")).items():
+        weights[name] = weights[target]
     return weights
 
 

@@ -144,7 +144,7 @@ def draw(rng: random.Random) -> Draft:
     """
     kind = rng.random()
     if kind < 0.2:
-        start, end, subject = draw_round_time(rng, 6, 11), draw_round_time(rng, 1, 11), pick(rng, PLACES)
+        start, end, subject = draw_round_time(rng, 6, 11), draw_round_time(rng, 1, 5), pick(rng, PLACES)
         sentence = aligned(*pick(rng, _RANGES), s=subject, t=start.phrase, u=end.phrase)
         return Draft((*start.value, *end.value, subject.source), sentence)
     time = draw_time(rng)

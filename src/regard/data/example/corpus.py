@@ -11,7 +11,7 @@ from regard.data.example.phrase import Draft
 
 TRAIN_SIZE, HELD_OUT_SIZE = 2000, 100
 """Sentences of each category in the training part, and in each of the two held-out parts."""
-IDIOM_REPEATS = 25
+IDIOM_REPEATS = 40
 """How often each idiom stands in the training part."""
 HELD_OUT_SHARE = 0.2
 """The chance that a value is kept out of training."""
@@ -60,7 +60,7 @@ class ExampleCorpus:
 
 
 def example_pairs(seed: int = 1) -> ExampleCorpus:
-    """The example corpus: 12,000 pairs and 16 idioms, 25 times each, to train on; 600 pairs to validate, 600 to test.
+    """The example corpus: 12,000 pairs and 16 idioms, 40 times each, to train on; 600 pairs to validate, 600 to test.
 
     **Disjoint by value.** Each sentence has a value, `ExamplePair.value`: what it says whatever its wording.
 

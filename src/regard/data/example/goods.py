@@ -42,7 +42,7 @@ ITEMS = (
     _item("coat", "coats", "件", "大衣", False, 399),
     _item("shirt", "shirts", "件", "衬衫", True, 300),
     _item("hat", "hats", "顶", "帽子", False, 200),
-    _item("cat", "cats", "只", "猫", False, 0),
+    _item("cat", "cats", "只", "猫", True, 0),
     _item("student", "students", "名", "学生", True, 0),
     _item("tree", "trees", "棵", "树", True, 0),
     _item("apple", "apples", "个", "苹果", True, 20),
@@ -50,7 +50,6 @@ ITEMS = (
     _item("watch", "watches", "块", "手表", False, 399),
 )
 _SOLD = tuple(item for item in ITEMS if item.dearest)
-_BOUGHT = tuple(item for item in ITEMS if item.dearest or not item.bulk)
 _BULK = tuple(item for item in ITEMS if item.bulk)
 
 _FOREIGN = (word("dollars", "美元"), word("euros", "欧元"), word("pounds", "英镑"))
@@ -127,10 +126,10 @@ def draw_quantity(rng: random.Random) -> Draft:
     if kind < 0.5:
         n, item = _draw_bulk(rng), pick(rng, _BULK)
         return Draft((n, item.name.source), aligned(*pick(rng, _BULK_FRAMES), x=counted(n, item)))
-    n, item = between(rng, 1, 99), pick(rng, _BOUGHT)
+    n, item = between(rng, 1, 99), pick(rng, _SOLD)
     if kind < 0.75:
         return Draft((n, item.name.source), aligned(*pick(rng, _SMALL_FRAMES), x=counted(n, item)))
-    m, other = between(rng, 1, 12), pick(rng, tuple(thing for thing in _BOUGHT if thing is not item))
+    m, other = between(rng, 1, 12), pick(rng, tuple(thing for thing in _SOLD if thing is not item))
     n = between(rng, 1, 12)
     both = aligned(*_AND, x=counted(n, item), y=counted(m, other))
     value = (n, item.name.source, m, other.name.source)
@@ -159,6 +158,8 @@ def _draw_bulk(rng: random.Random) -> int:
         return between(rng, 1000, 9999)
     if kind < 0.75:
         return 1000 * between(rng, 1, 9) + between(rng, 0, 99)
-    if kind < 0.9:
-        return 1000 * between(rng, 1, 9) + 100 * between(rng, 0, 9)
+    if kind < 0.85:
+        return 1000 * between(rng, 1, 9) + 100 * between(rng, 1, 9)
+    if kind < 0.92:
+        return 1000 * between(rng, 1, 9)
     return 1000 * pick(rng, (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30, 40, 50, 60, 70, 80, 90))

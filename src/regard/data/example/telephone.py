@@ -1,6 +1,7 @@
 """Telephone numbers of seven digits, read one by one: "double five" is 五五."""
 
 import random
+from itertools import pairwise
 
 from regard.data.example.numbers import DIGITS, SMALL, digit
 from regard.data.example.phrase import Draft, Phrase, aligned, between, pick, word
@@ -44,9 +45,17 @@ def telephone(digits: str) -> Phrase:
 
 def draw(rng: random.Random) -> Draft:
     """A sentence with a telephone number; its value is the number."""
-    digits = str(between(rng, 2, 9)) + "".join(str(between(rng, 0, 9)) for _ in range(6))
+    digits = _draw_digits(rng)
     english, chinese = pick(rng, _FRAMES)
     slots = {"x": telephone(digits)}
     if "{p}" in english:
         slots["p"] = pick(rng, _PLACES)
     return Draft((digits,), aligned(english, chinese, **slots))
+
+
+def _draw_digits(rng: random.Random) -> str:
+    """Seven digits, the first from 2 to 9, with like digits in a row at most once."""
+    while True:
+        digits = str(between(rng, 2, 9)) + "".join(str(between(rng, 0, 9)) for _ in range(6))
+        if sum(first == second for first, second in pairwise(digits)) <= 1:
+            return digits

@@ -35,6 +35,8 @@ _PEOPLE = (
     (word("she", "她"), True),
 )
 """Who, and whether the verb takes the form of the third person."""
+_OTHERS = _PEOPLE[1:]
+"""Those that one asks about: nobody asks what they do themselves."""
 _ACTIONS = (
     (aligned("go/a swimming/b", "去/a 游泳/b"), aligned("goes/a swimming/b", "去/a 游泳/b")),
     (aligned("play/a football/b", "踢/a 足球/b"), aligned("plays/a football/b", "踢/a 足球/b")),
@@ -56,10 +58,8 @@ _PAST = (
     ("there was/a a {e} {x}", "{x} 有/a {e}"),
     ("was/a there a {e} {x} ?/q", "{x} 有/a {e} 吗/q ？/q"),
 )
-_PLANS = (
-    ("{p} will/a {v} {x}", "{p} {x} 要/a {v}"),
-    ("will/a {p} {v} {x} ?/q", "{p} {x} 要/a {v} 吗/q ？/q"),
-)
+_PLAN = ("{p} will/a {v} {x}", "{p} {x} 要/a {v}")
+_PLAN_ASKED = ("will/a {p} {v} {x} ?/q", "{p} {x} 要/a {v} 吗/q ？/q")
 _OPENING = (
     ("the {s} is open/a from/c {d} to/b {e}", "{s} 从/c {d} 到/b {e} 营业/a"),
     ("the {s} is closed/a from/c {d} to/b {e}", "{s} 从/c {d} 到/b {e} 不营业/a"),
@@ -74,14 +74,14 @@ def draw(rng: random.Random) -> Draft:
     "every"; or (first weekday, last weekday, place) for a stretch of days.
     """
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.35:
         return _draw_event(rng)
-    if kind < 0.55:
+    if kind < 0.6:
         return _draw_plan(rng)
-    if kind < 0.85:
+    if kind < 0.9:
         return _draw_habit(rng)
     first = between(rng, 0, 6)
-    last = (first + between(rng, 1, 6)) % 7
+    last = (first + between(rng, 1, 4)) % 7
     place = pick(rng, PLACES)
     sentence = aligned(*pick(rng, _OPENING), s=place, d=weekday(first), e=weekday(last))
     return Draft((WEEKDAYS[first], WEEKDAYS[last], place.source), sentence)
@@ -98,16 +98,19 @@ def _draw_event(rng: random.Random) -> Draft:
 def _draw_plan(rng: random.Random) -> Draft:
     """What someone is going to do: "he will work this Friday"."""
     value, when = _draw_when(rng, pick(rng, ("on", "this", "next")))
-    (who, _), (plain, _) = pick(rng, _PEOPLE), pick(rng, _ACTIONS)
-    return Draft((*value, who.source, plain.source), aligned(*pick(rng, _PLANS), p=who, v=plain, x=when))
+    asked, (plain, _) = rng.random() < 0.5, pick(rng, _ACTIONS)
+    who, _ = pick(rng, _OTHERS if asked else _PEOPLE)
+    sentence = aligned(*(_PLAN_ASKED if asked else _PLAN), p=who, v=plain, x=when)
+    return Draft((*value, who.source, plain.source), sentence)
 
 
 def _draw_habit(rng: random.Random) -> Draft:
     """What someone does every week: "he goes swimming every Tuesday evening"; every is 每个 … 都."""
     day, part = between(rng, 0, 6), pick(rng, _PARTS)
-    (who, third), (plain, inflected) = pick(rng, _PEOPLE), pick(rng, _ACTIONS)
+    asked, (plain, inflected) = rng.random() < 0.5, pick(rng, _ACTIONS)
+    who, third = pick(rng, _OTHERS if asked else _PEOPLE)
     when = weekday(day) + part
-    if rng.random() < 0.5:
+    if not asked:
         verb = inflected if third else plain
         sentence = aligned("{p} {v} every/a {x}", "{p} 每个/a {x} 都/a {v}", p=who, v=verb, x=when)
     else:

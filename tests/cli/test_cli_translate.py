@@ -1,0 +1,198 @@
+"""`regard translate`: order, empty and over-long lines, formats, files, streams, errors."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LONG = "two dogs play " * 30
+
+
+def test_answers_in_order_from_standard_input(regard, tiny_model) -> None:
+    ran = regard("translate", tiny_model.directory, stdin="\n".join(tiny_model.sources).encode())
+    assert ran.code == 0
+    assert ran.lines == tiny_model.targets
+    assert f"{len(tiny_model.targets)} lines in" in ran.err
+
+
+def test_file_gzip_and_standard_input_give_the_same(regard, tiny_model, tmp_path: Path) -> None:
+    text = "".join(f"{line}\n" for line in tiny_model.sources).encode()
+    (tmp_path / "in.txt").write_bytes(text)
+    (tmp_path / "in.txt.gz").write_bytes(gzip.compress(text))
+    plain = regard("translate", tiny_model.directory, tmp_path / "in.txt", "--quiet")
+    packed = regard("translate", tiny_model.directory, tmp_path / "in.txt.gz", "--quiet")
+    typed = regard("translate", tiny_model.directory, "-", "--quiet", stdin=text)
+    assert plain.out == packed.out == typed.out
+    assert plain.err == packed.err == typed.err == ""
+
+
+def test_empty_lines_stay_and_crlf_and_byte_order_mark_are_dropped(regard, tiny_model) -> None:
+    ran = regard("translate", tiny_model.directory, stdin=b"\xef\xbb\xbfone dog sleeps\r\n\r\n   \r\ntwo cats play\r\n")
+    assert ran.lines == ["ein Hund schläft", "", "", "zwei Katzen spielen"]
+    assert ran.code == 0
+
+
+def test_nothing_in_nothing_out(regard, tiny_model) -> None:
+    ran = regard("translate", tiny_model.directory)
+    assert (ran.code, ran.out) == (0, "")
+
+
+def test_an_over_long_line_is_named_and_shifts_no_other(regard, tiny_model) -> None:
+    ran = regard("translate", tiny_model.directory, stdin=f"one dog sleeps\n{LONG}\ntwo cats play\n".encode())
+    assert ran.lines == ["ein Hund schläft", "", "zwei Katzen spielen"]
+    assert "standard input, line 2: not translated: the source has" in ran.err
+    assert f"positions for {tiny_model.max_tokens}" in ran.err
+    assert "1 of 3 lines were too long" in ran.err
+    assert ran.code == 1
+
+
+def test_scores_stand_before_a_tab(regard, tiny_model) -> None:
+    ran = regard("translate", tiny_model.directory, "--scores", stdin=f"one dog sleeps\n\n{LONG}\n".encode())
+    rows = [line.split("\t") for line in ran.lines]
+    assert [text for _, text in rows] == ["ein Hund schläft", "", ""]
+    assert -0.1 < float(rows[0][0]) < 0
+    assert [score for score, _ in rows[1:]] == ["0.000000", "nan"]
+
+
+def test_nbest_lines_are_numbered_from_zero_and_sorted(regard, tiny_model) -> None:
+    ran = regard("translate", tiny_model.directory, "--nbest", 3, stdin=f"one dog sleeps\n\n{LONG}\ntwo cats play".encode())
+    rows = [line.split(" ||| ") for line in ran.lines]
+    assert [row[0] for row in rows] == ["0", "0", "0", "1", "2", "3", "3", "3"]
+    assert rows[0][1] == "ein Hund schläft"
+    assert rows[5][1] == "zwei Katzen spielen"
+    for first in (0, 5):
+        scores = [float(row[2]) for row in rows[first : first + 3]]
+        assert scores == sorted(scores, reverse=True)
+        assert len({row[1] for row in rows[first : first + 3]}) == 3
+    assert [row[1:] for row in rows[3:5]] == [["", "0.000000"], ["", "nan"]]
+
+
+def test_jsonl_is_one_object_a_line(regard, tiny_model) -> None:
+    command = ("translate", tiny_model.directory, "--format", "jsonl", "--nbest", 2, "--penalty", "none")
+    ran = regard(*command, stdin=f"one dog sleeps\n\n{LONG}\n".encode())
+    first, empty, long = map(json.loads, ran.lines)
+    assert (first["line"], empty["line"], long["line"]) == (1, 2, 3)
+    assert first["source"] == "one dog sleeps"
+    assert [one["text"] for one in first["translations"]][0] == "ein Hund schläft"
+    assert len(first["translations"]) == 2
+    for one in first["translations"]:
+        assert one["score"] == pytest.approx(one["log_prob"])
+        assert sum(one["token_log_probs"]) == pytest.approx(one["log_prob"], abs=1e-5)
+        assert len(one["token_log_probs"]) == len(one["tokens"]) + one["finished"]
+    assert "error" not in first
+    assert [one["text"] for one in empty["translations"]] == [""]
+    assert long["translations"] == [] and "tokens" in long["error"]
+
+
+def test_length_penalty_and_limits_are_passed_on(regard, tiny_model) -> None:
+    def one(*options: object) -> dict[str, object]:
+        ran = regard("translate", tiny_model.directory, "--format", "jsonl", *options, stdin=b"two dogs play\n")
+        found: dict[str, object] = json.loads(ran.out)["translations"][0]
+        return found
+
+    summed, mean = one("--penalty", "none"), one("--penalty", "average", "--alpha", 1)
+    count = len(mean["token_log_probs"])
+    assert mean["score"] == pytest.approx(summed["score"] / count)
+    assert len(one("--max-length", 2)["tokens"]) == 2
+    assert len(one("--min-length", 9)["tokens"]) >= 9
+    assert one("--beam", 1)["text"] == "zwei Hunde spielen"
+    assert one("--stopping", "certain")["text"] == "zwei Hunde spielen"
+
+
+def test_a_line_break_that_the_model_makes_does_not_shift_lines(regard, tiny_model, monkeypatch) -> None:
+    from regard.data import Tokenizer
+
+    monkeypatch.setattr(Tokenizer, "decode", lambda self, ids: "a\nb\r\nc")
+    ran = regard("translate", tiny_model.directory, stdin=b"two dogs play\none cat sleeps\n")
+    assert ran.lines == ["a b  c"] * 2
+
+
+def test_out_is_written_whole_or_not_at_all(regard, tiny_model, tmp_path: Path) -> None:
+    good = regard("translate", tiny_model.directory, "--out", tmp_path / "good.txt", stdin=b"one dog sleeps\n")
+    assert (good.code, good.out) == (0, "")
+    assert (tmp_path / "good.txt").read_text("utf-8") == "ein Hund schläft\n"
+    bad = regard("translate", tiny_model.directory, "--out", tmp_path / "bad.txt", stdin=b"one dog sleeps\n\xff\n")
+    assert bad.code == 2
+    assert bad.err == (
+        "regard: error: standard input, line 2: not valid UTF-8: byte 0xff at position 1 of the line\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["good.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["MODEL", "missing.txt"], "missing.txt: no such file"),
+        (["MODEL", "folder"], "folder: is a folder, expected a text file"),
+        (["MODEL", "damaged.gz"], "damaged.gz: damaged or incomplete gzip data"),
+        (["MODEL", "--out", "nowhere/out.txt"], "--out nowhere/out.txt: there is no folder nowhere"),
+        (["MODEL", "--out", "folder"], "--out folder: is a folder"),
+        (["MODEL", "--nbest", "4"], "--nbest 4 is more than the beam of 3: add --beam 4"),
+        (["MODEL", "--min-length", "5", "--max-length", "4"], "--min-length 5 is more than --max-length 4"),
+        (["MODEL", "--device", "abacus"], "device 'abacus' cannot be used here"),
+        (["nowhere"], "nowhere: no such model directory"),
+        (["folder"], "folder: not a model directory, it has no config.json"),
+        (["damaged"], "model.safetensors: damaged or not safetensors"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    regard, tiny_model, tmp_path: Path, monkeypatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "damaged.gz").write_bytes(gzip.compress(b"one dog\n" * 99)[:-9])
+    (tmp_path / "damaged").mkdir()
+    for file in tiny_model.directory.iterdir():
+        content = file.read_bytes()
+        (tmp_path / "damaged" / file.name).write_bytes(content[:99] if file.suffix == ".safetensors" else content)
+    before = sorted(tmp_path.rglob("*"))
+    command = [str(tiny_model.directory) if argument == "MODEL" else argument for argument in arguments]
+    ran = regard("translate", *command, stdin=b"one dog sleeps\n")
+    assert ran.code == 2
+    assert ran.err.startswith("regard: error: ") and ran.err.count("\n") == 1
+    assert message in ran.err
+    assert ran.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unknown_option_gets_a_hint(regard, tiny_model) -> None:
+    ran = regard("translate", tiny_model.directory, "--beem", 3)
+    assert ran.code == 2
+    assert "--beem" in ran.err and "--beam" in ran.err
+    wrong = regard("translate", tiny_model.directory, "--penalty", "gnm")
+    assert wrong.code == 2 and "gnmt" in wrong.err
+
+
+def _start(tiny_model, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "regard", "translate", str(tiny_model.directory), "--threads", "1", *options]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_line_typed_is_answered_at_once_and_ctrl_c_is_quiet(tiny_model) -> None:
+    with _start(tiny_model) as process:
+        assert process.stdin and process.stdout and process.stderr
+        for source, target in (("one dog sleeps", "ein Hund schläft"), ("two cats play", "zwei Katzen spielen")):
+            process.stdin.write(f"{source}\n".encode())
+            process.stdin.flush()
+            assert process.stdout.readline().decode() == f"{target}\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) != 0
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_reader_that_leaves_is_no_error(tiny_model) -> None:
+    with _start(tiny_model) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(b"one dog sleeps\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "ein Hund schläft\n".encode()
+        process.stdout.close()
+        process.stdin.write(b"one dog sleeps\n")
+        process.stdin.close()
+        assert process.wait(30) != os.EX_USAGE
+        assert process.stderr.read() == b""
