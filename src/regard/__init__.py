@@ -1,5 +1,7 @@
 """regard: build, train, run and see sequence models built on attention."""
 
 from regard.attention import AttentionMap, attend, attention_plan
+from regard.recording import record
+from regard.runs.translator import load
 
-__all__ = ["AttentionMap", "attend", "attention_plan"]
+__all__ = ["AttentionMap", "attend", "attention_plan", "load", "record"]

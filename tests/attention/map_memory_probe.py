@@ -11,7 +11,6 @@ import sys
 import torch
 
 from regard.attention import AttentionMap, Causal
-from regard.attention import map as map_module
 from regard.attention import scoring as scoring_module
 
 ASK = {
@@ -45,7 +44,7 @@ def measure(name: str, length: int) -> int:
 def main() -> None:
     """Measure everything with blocks of 2¹⁶ scores, small beside what is linear in length."""
     torch.set_num_threads(1)
-    scoring_module.BLOCK = map_module.BLOCK = 1 << 16
+    scoring_module.BLOCK = 1 << 16
     warm = torch.ones(1, 1, 8, 4)
     for ask in ASK.values():
         ask(AttentionMap(warm, warm, mask=Causal())) if ask is not ASK["crop"] else None

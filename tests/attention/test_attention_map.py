@@ -13,7 +13,6 @@ from torch import Tensor
 
 from oracles.attention_cases import DTYPES, Case, Sizes, case_id, case_strategy, one_option_cases, oracle
 from regard.attention import AttentionMap, Causal, Dot, Padding, attend
-from regard.attention import map as map_module
 from regard.attention import scoring as scoring_module
 
 # A block of 11 scores: fewer than a row of most cases, so that everything is put together from pieces.
@@ -25,7 +24,6 @@ def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     """Runs the test with large and with small blocks."""
     size = BLOCKS[request.param]
     monkeypatch.setattr(scoring_module, "BLOCK", size)
-    monkeypatch.setattr(map_module, "BLOCK", size)
     yield size
 
 
@@ -51,7 +49,6 @@ def test_every_statistic_of_any_combination(case: Case, dtype: torch.dtype, size
     exact = oracle(case.make(dtype))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring_module, "BLOCK", size)
-        patch.setattr(map_module, "BLOCK", size)
         _check_statistics(_map_of(case, dtype), exact.weights, exact.lse, exact.mass, exact.entropy, dtype)
 
 
@@ -100,7 +97,6 @@ class TestCrops:
         size = data.draw(st.sampled_from([13, 1 << 20]))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(scoring_module, "BLOCK", size)
-            patch.setattr(map_module, "BLOCK", size)
             dense = table.dense()
             index = data.draw(_indices(table.shape))
             got = table[index]

@@ -2,13 +2,14 @@
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from regard.data import Tokenizer
 
 LONG = "two dogs play " * 30
 
@@ -60,7 +61,9 @@ def test_scores_stand_before_a_tab(regard, tiny_model) -> None:
 
 
 def test_nbest_lines_are_numbered_from_zero_and_sorted(regard, tiny_model) -> None:
-    ran = regard("translate", tiny_model.directory, "--nbest", 3, stdin=f"one dog sleeps\n\n{LONG}\ntwo cats play".encode())
+    ran = regard(
+        "translate", tiny_model.directory, "--nbest", 3, stdin=f"one dog sleeps\n\n{LONG}\ntwo cats play".encode()
+    )
     rows = [line.split(" ||| ") for line in ran.lines]
     assert [row[0] for row in rows] == ["0", "0", "0", "1", "2", "3", "3", "3"]
     assert rows[0][1] == "ein Hund schläft"
@@ -105,8 +108,6 @@ def test_length_penalty_and_limits_are_passed_on(regard, tiny_model) -> None:
 
 
 def test_a_line_break_that_the_model_makes_does_not_shift_lines(regard, tiny_model, monkeypatch) -> None:
-    from regard.data import Tokenizer
-
     monkeypatch.setattr(Tokenizer, "decode", lambda self, ids: "a\nb\r\nc")
     ran = regard("translate", tiny_model.directory, stdin=b"two dogs play\none cat sleeps\n")
     assert ran.lines == ["a b  c"] * 2
@@ -118,9 +119,7 @@ def test_out_is_written_whole_or_not_at_all(regard, tiny_model, tmp_path: Path) 
     assert (tmp_path / "good.txt").read_text("utf-8") == "ein Hund schläft\n"
     bad = regard("translate", tiny_model.directory, "--out", tmp_path / "bad.txt", stdin=b"one dog sleeps\n\xff\n")
     assert bad.code == 2
-    assert bad.err == (
-        "regard: error: standard input, line 2: not valid UTF-8: byte 0xff at position 1 of the line\n"
-    )
+    assert bad.err == ("regard: error: standard input, line 2: not valid UTF-8: byte 0xff at position 1 of the line\n")
     assert [path.name for path in tmp_path.iterdir()] == ["good.txt"]
 
 
@@ -194,5 +193,5 @@ def test_a_reader_that_leaves_is_no_error(tiny_model) -> None:
         process.stdout.close()
         process.stdin.write(b"one dog sleeps\n")
         process.stdin.close()
-        assert process.wait(30) != os.EX_USAGE
+        assert process.wait(30) in (1, 128 + signal.SIGPIPE)  # not 2: nothing was wrong
         assert process.stderr.read() == b""

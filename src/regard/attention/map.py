@@ -1,27 +1,16 @@
 """`AttentionMap`: the table of attention weights, computed only where it is asked for."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from regard.attention.index import parse_index
 from regard.attention.masks import Mask
 from regard.attention.operator import SCALED_DOT
+from regard.attention.rows import Measure, by_rows, lse_of, normalised, row_lse, row_totals, row_weights
 from regard.attention.scores import Score
-from regard.attention.scoring import (
-    BLOCK,
-    Scoring,
-    build_scoring,
-    lse_of,
-    normalised,
-    row_lse,
-    row_peak,
-    row_sum,
-    row_weights,
-)
+from regard.attention.scoring import Scoring, build_scoring
 from regard.errors import ArgumentError
 
 
@@ -140,54 +129,35 @@ class AttentionMap:
         """The weight that each key receives from all queries, Σ_i p_ij: (B, H, K)."""
         sizes = self._scoring.extent
         shape = (sizes.batch, sizes.heads, sizes.keys)
-        total = self._scoring.q.new_zeros(shape, dtype=_dtype(self._scoring))
+        total = self._scoring.q.new_zeros(shape, dtype=self._scoring.dtype)
 
         with torch.no_grad():
-            for batch, rows in self._scoring.blocks():
+            for batch, rows in self._scoring.blocks(slice(0, sizes.queries)):
                 part = self._scoring.crop(batch, slice(0, sizes.heads))
                 total[batch] += _whole_rows(part, part.scores(rows, slice(0, sizes.keys))).sum(-2)
         return total if len(sizes.leading) == 2 else total.reshape(*sizes.leading, sizes.keys)
 
-    def _by_rows(self, measure: Callable[[Scoring, Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """Apply `measure(part, scores)` to blocks of whole rows and put the results (B, H, rows, …) together."""
-        sizes = self._scoring.extent
-        results: tuple[Tensor, ...] | None = None
-        with torch.no_grad():
-            for batch, rows in self._scoring.blocks():
-                part = self._scoring.crop(batch, slice(0, sizes.heads))
-                scores = part.scores(rows, slice(0, sizes.keys))
-                block = measure(part, scores)
-                if results is None:
-                    results = tuple(x.new_empty(sizes.batch, sizes.heads, sizes.queries, *x.shape[3:]) for x in block)
-                for whole, x in zip(results, block, strict=True):
-                    whole[batch, :, rows] = x
-            if results is None:  # no query or no batch element: the whole table is empty
-                scores = self._scoring.scores(slice(0, sizes.queries), slice(0, sizes.keys))
-                results = measure(self._scoring, scores)
-        return results
+    def _by_rows(self, measure: Measure) -> tuple[Tensor, ...]:
+        return by_rows(self._scoring, slice(0, self._scoring.extent.queries), measure)
 
     def _lse(self) -> Tensor:
         """ℓ (B, H, Q); without a gradient it is kept once computed."""
         table = self._scoring
         if _differentiated(table):
-            return torch.cat([lse_of(*_rows(table, rows)) for rows in _row_ranges(table, slice(0, self.shape[-2]))], 2)
+            return lse_of(*row_totals(table, slice(0, table.extent.queries)))
         if self._known_lse is None:
             self._known_lse = self._by_rows(lambda part, scores: (row_lse(scores),))[0]
         return self._known_lse
 
 
 def _weights(table: Scoring, rows: slice, columns: slice) -> Tensor:
-    """Weights (B, H, rows, columns) of a crop; only blocks of rows are ever held over all keys."""
-    whole = columns.start == 0 and columns.stop == table.extent.keys
-    pieces = []
-    for block in _row_ranges(table, rows):
-        scores = table.scores(block, columns)
-        if whole:
-            pieces.append(_whole_rows(table, scores))
-        else:
-            peak, total = _rows(table, block)
-            pieces.append(normalised(scores, peak, total) * table.mass(lse_of(peak, total))[..., None])
-    return torch.cat(pieces, 2)
+    """Weights (B, H, rows, columns) of a crop; over all keys only blocks of rows are ever held."""
+    scores = table.scores(rows, columns)
+    if columns.start == 0 and columns.stop == table.extent.keys:
+        return _whole_rows(table, scores)
+    peak, total = row_totals(table, rows)
+    weights = normalised(scores, peak, total)
+    return weights if table.sink is None else weights * table.mass(lse_of(peak, total))[..., None]
 
 
 def _whole_rows(table: Scoring, scores: Tensor) -> Tensor:
@@ -196,32 +166,10 @@ def _whole_rows(table: Scoring, scores: Tensor) -> Tensor:
     return weights if table.sink is None else weights * table.mass(row_lse(scores))[..., None]
 
 
-def _rows(table: Scoring, rows: slice) -> tuple[Tensor, Tensor]:
-    """m and Z (B, H, rows); where a gradient flows, the scores are computed again on the way back and not kept."""
-
-    def reduce() -> tuple[Tensor, Tensor]:
-        scores = table.scores(rows, slice(0, table.extent.keys))
-        peak = row_peak(scores)
-        return peak, row_sum(scores, peak)
-
-    if not _differentiated(table):
-        return reduce()
-    parts: tuple[Tensor, Tensor] = checkpoint(reduce, use_reentrant=False, preserve_rng_state=False)
-    return parts
-
-
 def _differentiated(table: Scoring) -> bool:
     """Whether a gradient may flow through ℓ."""
     inputs = (table.q, table.k, table.bias)
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-
-
-def _row_ranges(table: Scoring, rows: slice) -> list[slice]:
-    """Cut a range of rows into pieces of about `BLOCK` scores over all keys; at least one piece, perhaps empty."""
-    sizes = table.extent
-    step = max(1, BLOCK // max(1, sizes.batch * sizes.heads * sizes.keys))
-    starts = range(rows.start, rows.stop, step)
-    return [slice(r, min(r + step, rows.stop)) for r in starts] or [rows]
 
 
 def _top_stable(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -234,7 +182,3 @@ def _top_stable(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
     index = rank.topk(n, -1).indices.sort(-1).values
     best, order = scores.gather(-1, index).sort(dim=-1, descending=True, stable=True)
     return best, index.gather(-1, order)
-
-
-def _dtype(table: Scoring) -> torch.dtype:
-    return torch.promote_types(table.q.dtype, torch.float32)

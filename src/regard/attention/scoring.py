@@ -46,17 +46,24 @@ class Scoring:
     sink: Tensor | None
     extent: Extent
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of scores and statistics: float32, or float64 for float64 queries."""
+        return torch.promote_types(self.q.dtype, torch.float32)
+
     def scores(self, rows: slice, columns: slice) -> Tensor:
         """The block of s for some queries and keys: (B, H, rows, columns), at least float32, masked places −∞."""
-        dtype = torch.promote_types(self.q.dtype, torch.float32)
-        q = self.q[:, :, rows].to(dtype)
-        k = self.k[:, :, columns].to(dtype)
-        s = matmul_grouped(q, k.transpose(-1, -2)) * self.scale
+        bias = None if self.bias is None else rows_of(self.bias, rows)[..., columns]
+        return self.scores_from(self.q[:, :, rows], self.k[:, :, columns], bias, rows, columns)
+
+    def scores_from(self, q: Tensor, k: Tensor, bias: Tensor | None, rows: slice, columns: slice) -> Tensor:
+        """`scores` from the rows of q, k and bias that it needs, which may be leaves of a graph of their own."""
+        dtype = self.dtype
+        s = matmul_grouped(q.to(dtype), k.to(dtype).transpose(-1, -2)) * self.scale
         if self.softcap is not None:
             s = torch.tanh(s / self.softcap) * self.softcap
-        if self.bias is not None:
-            bias = self.bias if self.bias.shape[2] == 1 else self.bias[:, :, rows]
-            s = s + bias[..., columns].to(dtype)
+        if bias is not None:
+            s = s + bias.to(dtype)
         visible = self.visibility.block(rows, columns, self.extent.device)
         return s if visible is None else s.masked_fill(~visible, -torch.inf)
 
@@ -68,15 +75,15 @@ class Scoring:
         # a sink of −∞, which takes nothing, would make −∞ − (−∞) of a dead row
         return torch.sigmoid(lse.masked_fill(dead, 0.0) - self.sink.to(lse.dtype)[:, None]).masked_fill(dead, 0.0)
 
-    def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Batch and query ranges that cover the table in blocks of about `BLOCK` scores."""
+    def blocks(self, rows: slice) -> Iterator[tuple[slice, slice]]:
+        """Batch and query ranges that cover the queries `rows` in blocks of about `BLOCK` scores over all keys."""
         sizes = self.extent
         per_row = max(1, sizes.heads * sizes.keys)
-        batch = max(1, min(sizes.batch, BLOCK // max(1, per_row * min(sizes.queries, 32))))
-        rows = max(1, BLOCK // (per_row * batch))
+        batch = max(1, min(sizes.batch, BLOCK // max(1, per_row * min(rows.stop - rows.start, 32))))
+        step = max(1, BLOCK // (per_row * batch))
         for b in range(0, sizes.batch, batch):
-            for r in range(0, sizes.queries, rows):
-                yield slice(b, min(b + batch, sizes.batch)), slice(r, min(r + rows, sizes.queries))
+            for r in range(rows.start, rows.stop, step):
+                yield slice(b, min(b + batch, sizes.batch)), slice(r, min(r + step, rows.stop))
 
     def crop(self, batch: slice, heads: slice) -> "Scoring":
         """The same table for some batch elements and heads (slices with start and stop set)."""
@@ -180,45 +187,6 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
     return x
 
 
-def row_peak(scores: Tensor) -> Tensor:
-    """m, the largest of each row of scores (…, K) → (…), without gradient; 0 for a row without visible keys."""
-    if scores.shape[-1] == 0:
-        return scores.new_zeros(scores.shape[:-1])
-    peak = scores.detach().amax(-1)
-    return peak.masked_fill(peak == -torch.inf, 0.0)
-
-
-def row_sum(scores: Tensor, peak: Tensor) -> Tensor:
-    """Z = Σ exp(s − m) of each row of scores (…, K) → (…), so that ℓ = m + ln Z; 0 for a row without visible keys."""
-    return (scores - peak[..., None]).exp().sum(-1)
-
-
-def row_lse(scores: Tensor) -> Tensor:
-    """ℓ of rows of scores (…, K) → (…); −∞ with zero gradient for a row that is −∞ throughout or empty."""
-    peak = row_peak(scores)
-    return lse_of(peak, row_sum(scores, peak))
-
-
-def lse_of(peak: Tensor, total: Tensor) -> Tensor:
-    """ℓ = m + ln Z, −∞ with zero gradient where Z is 0."""
-    dead = total == 0.0
-    return (peak + total.masked_fill(dead, 1.0).log()).masked_fill(dead, -torch.inf)
-
-
-def normalised(scores: Tensor, peak: Tensor, total: Tensor) -> Tensor:
-    """exp(s − m) / Z for scores (…, any keys), m and Z (…) of their rows; 0 throughout where Z is 0.
-
-    exp(s − ℓ) is the same on paper, but ℓ is rounded to ε·|s|, and with it every weight of the row.
-    """
-    return (scores - peak[..., None]).exp() / total.masked_fill(total == 0.0, 1.0)[..., None]
-
-
-def row_weights(scores: Tensor) -> Tensor:
-    """`normalised` for whole rows of scores (…, K): their softmax, 0 throughout in a row without visible keys."""
-    dead = (scores == -torch.inf).all(-1, keepdim=True)
-    return scores.masked_fill(dead, 0.0).softmax(-1).masked_fill(dead, 0.0)
-
-
 def matmul_grouped(a: Tensor, b: Tensor) -> Tensor:
     """a (B, H, M, N) times b (B, G, N, P), query head h with key head h // (H / G), without repeating b."""
     heads, groups = a.shape[1], b.shape[1]
@@ -257,6 +225,11 @@ def _is_finite(x: Tensor) -> bool:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return math.isfinite(x.sum().item())
+
+
+def rows_of(table: Tensor, rows: slice) -> Tensor:
+    """The rows of a bias or mask (B or 1, H or 1, Q or 1, K)."""
+    return table if table.shape[2] == 1 else table[:, :, rows]
 
 
 def _part(x: Tensor, batch: slice, heads: slice | None = None) -> Tensor:

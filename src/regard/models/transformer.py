@@ -7,7 +7,7 @@ log_probs = model.output(hidden).log_softmax(-1)
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """`base` and `big` are those of the paper's table 3; `tiny` and `small` are for small data and two cores."""
 
+Norm = Literal["post", "pre"]
+PositionKind = Literal["sinusoidal", "learned"]
+Sharing = Literal["all", "target", "none"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "norm": get_args(Norm),
+    "positions": get_args(PositionKind),
+    "shared": get_args(Sharing),
+}
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -62,16 +71,20 @@ class TransformerConfig:
     """On embeddings and on each sub-layer's output."""
     attention_dropout: float = 0.0
     """On attention weights."""
-    norm: Literal["post", "pre"] = "post"
+    norm: Norm = "post"
     """LayerNorm after each residual sum (the paper) or before each sub-layer (with a last one at the end)."""
-    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    positions: PositionKind = "sinusoidal"
     max_length: int = 1024
     """Most positions of a source or target, `<bos>` and `<eos>` included."""
-    shared: Literal["all", "target", "none"] = "all"
+    shared: Sharing = "all"
     """Which of source embedding, target embedding and output projection are one table: all three (needs one
     vocabulary), the two of the target, or none."""
 
     def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                expected = " or ".join(repr(choice) for choice in known)
+                raise ArgumentError(f"{name} is {getattr(self, name)!r}: expected {expected}")
         if self.shared == "all" and self.source_vocabulary != self.target_vocabulary:
             raise ArgumentError(
                 f'shared = "all" needs one vocabulary, not {self.source_vocabulary} source and '

@@ -4,7 +4,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.scoring import matmul_grouped, row_lse, row_weights
+from regard.attention.rows import row_lse, row_weights
+from regard.attention.scoring import matmul_grouped
 
 
 class Reference(Backend):

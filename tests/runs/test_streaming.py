@@ -1,0 +1,131 @@
+"""Lines in chunks: full ones from files, prompt ones from pipes."""
+
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from regard.errors import ArgumentError, DataError
+from regard.runs.scoring import score_pairs
+from regard.runs.streaming import Search, read_chunks, translate_chunks
+from regard.runs.translator import load
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[BinaryIO]:
+    """What is written here comes out of standard input."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "wb", buffering=0) as end:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield end
+
+
+def test_a_file_is_cut_into_full_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text("".join(f"{n}\n" for n in range(17)))
+    assert [len(chunk) for chunk in read_chunks(path, size=5)] == [5, 5, 5, 2]
+    assert [line for chunk in read_chunks(path, size=5) for line in chunk] == [str(n) for n in range(17)]
+
+
+def test_standard_input_that_is_a_file_is_cut_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lines"
+    path.write_text("a\nb\nc\n")
+    with open(path) as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert list(read_chunks("-", size=2)) == [["a", "b"], ["c"]]
+
+
+def test_a_pipe_that_pauses_gives_what_is_there(pipe: BinaryIO) -> None:
+    chunks = read_chunks("-", size=100, patience=0.02)
+    pipe.write(b"one\ntwo\nthr")
+    assert next(chunks) == ["one", "two"]
+    pipe.write(b"ee\n")
+    assert next(chunks) == ["three"]
+    pipe.write(b"last")
+    pipe.close()
+    assert list(chunks) == [["last"]]
+
+
+def test_a_slow_pipe_keeps_no_line_waiting_and_a_fast_one_fills_chunks(pipe: BinaryIO) -> None:
+    def drip() -> None:
+        for _ in range(30):
+            pipe.write(b"drop\n")
+            time.sleep(0.01)
+        pipe.write(b"flood\n" * 200)
+        pipe.close()
+
+    writer = threading.Thread(target=drip)
+    writer.start()
+    chunks = list(read_chunks("-", size=50, patience=0.05))
+    writer.join()
+    assert sum(chunks, []) == ["drop"] * 30 + ["flood"] * 200
+    assert max(map(len, chunks)) == 50
+    assert sum("drop" in chunk for chunk in chunks) > 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"a", b"\xef\xbb\xbfa\r\n\r\nb\r", b"a\x0bb\xe2\x80\xa8c\n\n", b"a\n\xef\xbb\xbfb"]
+)
+def test_pipe_and_file_read_the_same(pipe: BinaryIO, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    pipe.write(content)
+    pipe.close()
+    assert list(read_chunks("-", patience=0)) == list(read_chunks(tmp_path / "file"))
+
+
+def test_pipe_and_file_complain_the_same(pipe: BinaryIO, tmp_path: Path) -> None:
+    content = b"a\n" * 6 + b"b\xc3(\n"
+    (tmp_path / "file").write_bytes(content)
+    pipe.write(content)
+    pipe.close()
+    messages = []
+    for path in ("-", tmp_path / "file"):
+        with pytest.raises(DataError, match="line 7: not valid UTF-8") as error:
+            list(read_chunks(path))
+        messages.append(str(error.value).replace("standard input", str(tmp_path / "file")))
+    assert messages[0] == messages[1]
+
+
+def test_standard_input_in_memory_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n")))
+    assert list(read_chunks("-")) == [["a", "b"]]
+
+
+def test_answers_come_chunk_by_chunk_with_running_numbers(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    asked: list[int] = []
+
+    def chunks() -> Iterator[list[str]]:
+        for start in (0, 3, 6):
+            asked.append(start)
+            yield tiny_model.sources[start : start + 3]
+
+    answers = translate_chunks(translator, chunks(), Search())
+    first = next(answers)
+    assert asked == [0]  # answered before more was asked for
+    found = [*first, *(answer for chunk in answers for answer in chunk)]
+    assert [answer.line for answer in found] == list(range(1, 10))
+    assert [answer.translations[0].text for answer in found] == tiny_model.targets[:9]
+
+
+def test_the_size_of_chunks_changes_nothing(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    lines = [*tiny_model.sources, "", "dogs today", "two two two dogs cats one", "x"]
+    results = []
+    for size in (1, 4, 100):
+        chunks = [lines[i : i + size] for i in range(0, len(lines), size)]
+        answers = [one for chunk in translate_chunks(translator, chunks, Search(nbest=2)) for one in chunk]
+        results.append([[found.text for found in one.translations] for one in answers])
+    assert results[0] == results[1] == results[2]
+
+
+def test_scoring_needs_a_target_for_each_source(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    with pytest.raises(ArgumentError, match="2 sources and 1 targets"):
+        list(score_pairs(translator, ["a", "b"], ["c"]))
