@@ -192,6 +192,7 @@ def test_keys_that_no_query_sees_never_leak(name: str, dtype: torch.dtype, poiso
 def test_a_key_unseen_by_all_heads_of_its_group_does_not_leak() -> None:
     visible = torch.ones(1, 4, 1, 7, dtype=torch.bool)
     visible[:, :2, :, 3] = False  # heads 0 and 1 share key head 0
+    visible[:, 1, :, 5] = False  # which head 0 sees: this key must stay
     problem = replace(Case(replace(SIZES, batch=1)).make(torch.float32), mask=Dense(visible))
     k, v = problem.k.clone(), problem.v.clone()
     k[:, 0, 3], v[:, 0, 3] = torch.nan, torch.nan

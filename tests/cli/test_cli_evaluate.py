@@ -14,7 +14,7 @@ from regard.runs.translator import load
 @pytest.fixture
 def folder(tiny_model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Sources with three wrong references, the same as a table, gold links, categories."""
-    references = [*tiny_model.targets[:8], "ein Hund", "heute", "eine Katze spielt heute"]
+    references = [*tiny_model.targets[:8], "ein Hund", "heute zwei", "eine Katze spielt heute"]
     (tmp_path / "in.en").write_text("".join(f"{line}\n" for line in tiny_model.sources), "utf-8")
     (tmp_path / "in.de").write_text("".join(f"{line}\n" for line in references), "utf-8")
     rows = zip(references, tiny_model.sources, strict=True)
@@ -73,7 +73,7 @@ def test_a_table_and_a_limit(regard, tiny_model, folder: Path) -> None:
     command = ("evaluate", tiny_model.directory, "--pairs", "in.tsv", "--columns", "3,1", "--json", "-")
     extra = ("--limit", 5, "--categories", "in.category", "--alignments", "in.align")
     found = json.loads(regard(*command, *extra).out)
-    assert (found["sentences"], found["exact"], found["bleu"]["score"]) == (5, 100.0, pytest.approx(100.0))
+    assert (found["sentences"], found["exact"]) == (5, 100.0)
     assert found["categories"] == {"plain": {"sentences": 5, "exact": 100.0}}
     assert json.loads(regard(*command, "--tokenize", "char").out)["bleu"]["signature"].count("tok:char") == 1
 
@@ -86,7 +86,7 @@ def test_a_table_and_a_limit(regard, tiny_model, folder: Path) -> None:
         ([*PAIR, "--limit", "3", "--alignments", "short"], "short has 2 lines for 3 pairs"),
         ([*PAIR, "--categories", "missing"], "missing: no such file"),
         ([*PAIR, "--limit", "2", "--alignments", "wrong"], "wrong, line 2: 'x' is not a link"),
-        ([*PAIR, "--limit", "2", "--alignments", "short"], "pair 2 has link 0-9, but 3 source and 3 target words"),
+        ([*PAIR, "--limit", "2", "--alignments", "short"], "short, line 2: link 0-9 in a pair of 3 source and 3"),
         ([*PAIR, "--tokenize", "klingon"], "no tokenisation 'klingon'"),
         ([*PAIR, "--json", "no/x.json"], "--json no/x.json: there is no folder no"),
     ],

@@ -216,8 +216,8 @@ def test_dropout_only_in_training() -> None:
 def test_fresh_weights_have_xavier_spread_and_no_bias() -> None:
     torch.manual_seed(3)
     layer = MultiHeadAttention(128, 8, key_heads=2)
-    assert abs(float(layer.input.weight.std()) * 128**0.5 - 1) < 0.02
-    assert abs(float(layer.output.weight.std()) * 128**0.5 - 1) < 0.02
+    assert abs(layer.input.weight.std().item() * 128**0.5 - 1) < 0.02
+    assert abs(layer.output.weight.std().item() * 128**0.5 - 1) < 0.02
     assert not layer.input.bias.any() and not layer.output.bias.any()
 
 

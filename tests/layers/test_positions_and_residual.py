@@ -90,8 +90,8 @@ def test_token_embedding_is_the_table_times_root_width() -> None:
 def test_fresh_vectors_and_tied_logits_have_unit_variance() -> None:
     torch.manual_seed(0)
     layer = TokenEmbedding(1009, 128)
-    assert abs(float(layer(torch.arange(1009)).std()) - 1) < 0.02
-    assert abs(float((torch.randn(101, 128) @ layer.weight.T).std()) - 1) < 0.05
+    assert abs(layer(torch.arange(1009)).std().item() - 1) < 0.02
+    assert abs((torch.randn(101, 128) @ layer.weight.T).std().item() - 1) < 0.05
 
 
 @pytest.mark.parametrize("positions", [SinusoidalPositions(17, 6), LearnedPositions(17, 6)])
@@ -111,7 +111,7 @@ def test_dropout_is_on_the_sum() -> None:
     ids = torch.randint(0, 13, (7, 101))
     dropped, kept = layer(ids), layer.eval()(ids)
     zero = dropped == 0
-    assert abs(float(zero.float().mean()) - 0.25) < 0.03
+    assert abs(zero.float().mean().item() - 0.25) < 0.03
     torch.testing.assert_close(dropped[~zero], kept[~zero] / 0.75)
 
 

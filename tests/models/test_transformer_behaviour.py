@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ArgumentError
-from regard.layers import linear_cross_entropy
+from regard.layers import Attend, linear_cross_entropy
 from regard.models.transformer import Transformer, TransformerConfig, build_transformer
 
 B, S, T = 3, 7, 5
@@ -125,12 +125,21 @@ def test_word_order_matters() -> None:
     assert not torch.allclose(model(source, lengths, target), model(source.flip(1), lengths, target), atol=1e-6)
 
 
-def test_dropout_only_in_training() -> None:
-    model = build({"dropout": 0.5, "attention_dropout": 0.5})
+@pytest.mark.parametrize("rates", [(0.5, 0.0), (0.0, 0.5)])
+def test_dropout_only_in_training(rates: tuple[float, float]) -> None:
+    model = build({"dropout": rates[0], "attention_dropout": rates[1]})
     arguments = (ids(B, S), torch.tensor([7, 2, 5]), ids(B, T, seed=2))
     assert torch.equal(model(*arguments), model(*arguments))
     model.train()
     assert not torch.equal(model(*arguments), model(*arguments))
+
+
+def test_each_dropout_has_its_rate() -> None:
+    model = build({"dropout": 0.3, "attention_dropout": 0.2})
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert rates == [0.3] * (2 + 2 * 2 + 2 * 3)  # two embeddings, two sub-layers of the encoder's layers, three
+    rates = [module.dropout for module in model.modules() if isinstance(module, Attend)]
+    assert rates == [0.2] * (2 + 2 * 2)
 
 
 def test_sequences_past_the_last_position_are_errors() -> None:

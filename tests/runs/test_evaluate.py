@@ -80,7 +80,7 @@ def _attention(source: str, target: str, looks_at: list[int]) -> Attention:
     queries = torch.eye(len(sides[0]) + 1)[[*looks_at, len(sides[0])]] * 99
     table = AttentionMap(queries[None, None], keys[None, None])
     groups = [(names, [[i] for i in range(len(names))]) for names in sides]
-    return Attention({"decoder.layers.0.cross": table}, source, target, *sides, *groups)  # type: ignore[arg-type]
+    return Attention({"decoder.layers.0.cross": table}, source, target, *sides, *groups)
 
 
 def test_alignment_error_rate_by_hand(translator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,10 +148,11 @@ def test_moses_without_its_extra_is_said_before_the_work(translator, tiny_model,
         ({"categories": []}, "categories: got 0 for 11 sources"),
         ({"sources": [], "references": []}, "sources: there is none"),
         ({"tokenize": "klingon"}, "no tokenisation 'klingon': there are auto, "),
-        ({"gold": [({(0, 3)}, {(0, 3)})] * 11}, "gold: pair 1 has link 0-3, but 3 source and 3 target words"),
+        ({"gold": [({(0, 3)}, {(0, 3)})] * 11}, "gold: pair 1: link 0-3 in a pair of 3 source and 3 target words"),
     ],
 )
-def test_bad_arguments(translator, tiny_model, changes: dict[str, object], message: str) -> None:
+def test_bad_arguments_are_said_before_the_work(translator, tiny_model, monkeypatch, changes, message: str) -> None:
+    monkeypatch.setattr(translator, "translate", lambda *_, **__: pytest.fail("worked first"))
     arguments = {"sources": tiny_model.sources, "references": tiny_model.targets} | changes
     with pytest.raises(ArgumentError, match=message):
         evaluate(translator, **arguments)

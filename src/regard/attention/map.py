@@ -175,10 +175,13 @@ def _differentiated(table: Scoring) -> bool:
 def _top_stable(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """The n largest of each row, largest first, equal ones by lower index: values and indices (…, n)."""
     keys = scores.shape[-1]
-    least = scores.topk(n, -1).values[..., -1:]  # the n-th largest
-    # torch.topk takes any of equal values, so the choice among those equal to the n-th is made on their positions
-    position = torch.arange(keys, 0, -1, device=scores.device)
-    rank = (scores > least).long() * (keys + 1) + (scores >= least).long() * position
-    index = rank.topk(n, -1).indices.sort(-1).values
+    values, index = scores.topk(n, -1)
+    least = values[..., -1:]  # the n-th largest
+    if bool(((scores >= least).sum(-1) > n).any()):
+        # torch.topk takes any of equal values, so the choice among those equal to the n-th is made on their positions
+        position = torch.arange(keys, 0, -1, device=scores.device)
+        rank = (scores > least).long() * (keys + 1) + (scores >= least).long() * position
+        index = rank.topk(n, -1).indices
+    index = index.sort(-1).values
     best, order = scores.gather(-1, index).sort(dim=-1, descending=True, stable=True)
     return best, index.gather(-1, order)

@@ -13,8 +13,8 @@ from regard.attention.masks import Mask, Visibility
 from regard.attention.scores import Score
 from regard.errors import ArgumentError
 
-# Elements of one block of scores: 2²⁰ float32 are 4 MiB, which stays in a core's outer cache.
-BLOCK = 1 << 20
+# Elements of one block of scores: 2¹⁸ float32 are 1 MiB, so that a block and its temporaries stay in a core's cache.
+BLOCK = 1 << 18
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 

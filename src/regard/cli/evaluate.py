@@ -25,11 +25,11 @@ from regard.cli.options import (
     progress,
     read_pairs,
 )
-from regard.data import display_name, read_lines
+from regard.data import ParallelText, display_name, read_lines
 from regard.errors import DataError
 from regard.files import write_json, write_text
 from regard.insight import parse_gold
-from regard.runs.evaluate import Evaluation, Gold, LengthBucket
+from regard.runs.evaluate import Evaluation, Gold, LengthBucket, outside_words
 from regard.runs.evaluate import evaluate as judge
 from regard.tasks.metrics import Figure
 
@@ -82,7 +82,7 @@ def evaluate(
     check_folder("--json", json_out)
     check_folder("--out", out)
     text = read_pairs(source, target, pairs, columns)[:limit]
-    gold = None if alignments is None else _read_gold(alignments, len(text), whole=limit is None)
+    gold = None if alignments is None else _read_gold(alignments, text, whole=limit is None)
     names = None if categories is None else _read_side(categories, len(text), whole=limit is None)
     translator = open_model(model, device, threads)
     with progress(quiet) as show:
@@ -121,9 +121,16 @@ def _read_side(path: Path, pairs: int, whole: bool) -> list[str]:
     return lines[:pairs]
 
 
-def _read_gold(path: Path, pairs: int, whole: bool) -> list[Gold]:
-    lines = _read_side(path, pairs, whole)
-    return [parse_gold(line, f"{display_name(path)}, line {n}") for n, line in enumerate(lines, start=1)]
+def _read_gold(path: Path, text: ParallelText, whole: bool) -> list[Gold]:
+    gold: list[Gold] = []
+    for index, line in enumerate(_read_side(path, len(text), whole)):
+        where = f"{display_name(path)}, line {index + 1}"
+        links = parse_gold(line, where)
+        outside = outside_words(text[index].source, text[index].target, links[1])
+        if outside is not None:
+            raise DataError(f"{where}: {outside}")
+        gold.append(links)
+    return gold
 
 
 def _show(found: Evaluation, title: str) -> None:

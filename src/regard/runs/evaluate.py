@@ -142,6 +142,10 @@ def evaluate(
         MissingExtraError: Moses tokenisation without the extra that brings it.
     """
     _check_numbers(len(sources), references=references, gold=gold, categories=categories)
+    for index, (_, possible) in enumerate(gold or ()):
+        outside = outside_words(sources[index], references[index], possible)
+        if outside is not None:
+            raise ArgumentError(f"gold: pair {index + 1}: {outside}")
     if tokenize != "auto" and tokenize not in BLEU.TOKENIZERS:
         raise ArgumentError(f"tokenize: no tokenisation {tokenize!r}: there are auto, {', '.join(BLEU.TOKENIZERS)}")
     if moses is not None:
@@ -167,6 +171,13 @@ def evaluate(
         notes=tuple(f"pair {index + 1}: {problem}" for index, problem in enumerate(problems) if problem),
         translations=tuple(translations),
     )
+
+
+def outside_words(source: str, target: str, gold: Collection[Link]) -> str | None:
+    """What is wrong with gold links that name a word the pair doesn't have; None if all is well."""
+    sizes = len(split_words(source)), len(split_words(target))
+    outside = [f"{i}-{j}" for i, j in sorted(gold) if i >= sizes[0] or j >= sizes[1]]
+    return f"link {outside[0]} in a pair of {sizes[0]} source and {sizes[1]} target words" if outside else None
 
 
 def _check_numbers(expected: int, **given: Sequence[Any] | None) -> None:
@@ -243,13 +254,6 @@ def _alignment(
     gold: Sequence[Gold],
     report: Progress,
 ) -> AlignmentScore:
-    for index, (source, reference, (_, possible)) in enumerate(zip(sources, references, gold, strict=True)):
-        sizes = len(split_words(source)), len(split_words(reference))
-        outside = [f"{i}-{j}" for i, j in sorted(possible) if i >= sizes[0] or j >= sizes[1]]
-        if outside:
-            raise ArgumentError(
-                f"gold: pair {index + 1} has link {outside[0]}, but {sizes[0]} source and {sizes[1]} target words"
-            )
     fit = [i for i, problem in enumerate(problems) if problem is None and sources[i].strip() and references[i].strip()]
     predicted = [
         links(translator.attention(sources[i], references[i]).alignment())

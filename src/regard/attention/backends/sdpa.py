@@ -42,7 +42,7 @@ class SDPA(Backend):
         masked, causal = _attention_mask(call.scoring, _runs_on_cpu_flash(call))
         if masked is not None and masked.shape[-2] > 1:
             return f"{kernel} with a mask or bias table of Q × K: memory grows with Q × K"
-        if not _runs_on_cpu_flash(call) and call.scoring.q.device.type == "cpu":
+        if call.scoring.q.device.type == "cpu" and (call.dropout or _learned_bias(call)):
             return f"{kernel}; with dropout, or a bias that needs a gradient, torch writes out Q × K on the CPU"
         return f"{kernel}{', causal' if causal else ''}: memory linear in length"
 
@@ -69,10 +69,14 @@ def cpu_flash() -> CpuFlash | None:
     return operator if right else None
 
 
-def _runs_on_cpu_flash(call: Call) -> bool:
+def _learned_bias(call: Call) -> bool:
     bias = call.scoring.bias
-    learned_bias = bias is not None and bias.requires_grad and torch.is_grad_enabled()
-    return call.scoring.q.device.type == "cpu" and not call.dropout and not learned_bias and cpu_flash() is not None
+    return bias is not None and bias.requires_grad and torch.is_grad_enabled()
+
+
+def _runs_on_cpu_flash(call: Call) -> bool:
+    on_cpu = call.scoring.q.device.type == "cpu"
+    return on_cpu and not call.dropout and not _learned_bias(call) and cpu_flash() is not None
 
 
 def _run_cpu_flash(call: Call) -> tuple[Tensor, Tensor | None]:
