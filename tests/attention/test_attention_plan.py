@@ -1,5 +1,6 @@
 """`attention_plan` tells the truth: the backend it names is the one that runs, with the memory it says."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from unittest import mock
 
@@ -14,6 +15,7 @@ from regard.attention.backends import sdpa as sdpa_module
 from regard.attention.dispatch import BACKENDS
 
 CASES = one_option_cases()
+LONG = 1021  # keys enough that the backend for short sequences doesn't take the call
 SETTINGS = [
     {},
     {"return_lse": True},
@@ -30,10 +32,9 @@ def test_the_named_backend_runs(case: Case) -> None:
             arguments = (problem.q, problem.k, problem.v)
             told = attention_plan(*arguments, **problem.options, **setting)
             ran = []
-            with (
-                mock.patch.multiple("regard.attention.backends.sdpa.SDPA", run=_spy(ran, BACKENDS[0])),
-                mock.patch.multiple("regard.attention.backends.reference.Reference", run=_spy(ran, BACKENDS[1])),
-            ):
+            with ExitStack() as stack:
+                for backend in BACKENDS:
+                    stack.enter_context(mock.patch.object(type(backend), "run", _spy(ran, backend)))
                 attend(*arguments, **problem.options, **setting)
             assert ran == [told.backend]
             assert told.how
@@ -56,7 +57,7 @@ def _spy(ran: list[str], backend: object) -> object:
 
 
 def test_what_the_fused_backend_refuses() -> None:
-    q, k, v = torch.randn(2, 5, 3), torch.randn(2, 7, 3), torch.randn(2, 7, 3)
+    q, k, v = torch.randn(2, 5, 3), torch.randn(2, LONG, 3), torch.randn(2, LONG, 3)
     assert attention_plan(q, k, v).backend == "sdpa"
     assert attention_plan(q, k, v, return_lse=True).backend == "sdpa"
     refusals = {
@@ -79,15 +80,15 @@ def test_what_the_fused_backend_refuses() -> None:
     [
         (None, True),
         (Causal(), True),
-        (Padding(torch.tensor([3, 7])), True),
-        (Causal() & Padding(torch.tensor([3, 7])), True),
+        (Padding(torch.tensor([3, 67])), True),
+        (Causal() & Padding(torch.tensor([3, 67])), True),
         (Causal(2), False),
     ],
     ids=str,
 )
 def test_no_table_is_written_for_causal_and_padding_on_the_cpu(mask: object, linear: bool) -> None:
     """The operator is given a causal flag and at most one row of keys for each batch element."""
-    q = k = v = torch.randn(2, 3, 7, 5)
+    q = k = v = torch.randn(2, 3, 67, 5)
     operator = sdpa_module.cpu_flash()
     assert operator is not None, "this torch has no fused operator for the CPU that takes mask and causal at once"
     given: list[Tensor | None] = []
@@ -100,9 +101,18 @@ def test_no_table_is_written_for_causal_and_padding_on_the_cpu(mask: object, lin
         attend(q, k, v, mask=mask)
         told = attention_plan(q, k, v, mask=mask)
     (attn_mask,) = given
-    assert (attn_mask is None or attn_mask.shape == (2, 1, 1, 7)) == linear
+    assert (attn_mask is None or attn_mask.shape == (2, 1, 1, 67)) == linear
     assert ("linear" in told.how) == linear
     assert ("grows with Q × K" in told.how) != linear
+
+
+def test_short_sequences_have_their_own_backend() -> None:
+    q, k, v = torch.randn(2, 7, 5), torch.randn(2, 11, 5), torch.randn(2, 11, 5)
+    assert attention_plan(q, k, v, mask=Causal(), dropout=0.1).backend == "short"
+    assert attention_plan(q[:, :1], k, v).backend == "sdpa"
+    for words, options in {"bias": {"bias": torch.zeros(7, 11)}, "ℓ": {"return_lse": True}}.items():
+        assert words in attention_plan(q, k, v, **options).refused["short"]
+    assert "float32" in attention_plan(q.half(), k.half(), v.half()).refused["short"]
 
 
 def test_a_cached_step_needs_no_table() -> None:
@@ -111,7 +121,7 @@ def test_a_cached_step_needs_no_table() -> None:
 
 
 def test_quadratic_memory_is_admitted() -> None:
-    problem = Case(Sizes(), bias="full").make(torch.float32)
+    problem = Case(Sizes(queries=67, keys=71), bias="full").make(torch.float32)
     leaves = problem.in_dtype(torch.float32, requires_grad=True)
     q, k, v = problem.q, problem.k, problem.v
     for told in (
@@ -124,7 +134,7 @@ def test_quadratic_memory_is_admitted() -> None:
 
 
 def test_without_the_private_operator() -> None:
-    problem = replace(Case(Sizes(queries=7)).make(torch.float32), mask=Causal())
+    problem = replace(Case(Sizes(queries=67, keys=67)).make(torch.float32), mask=Causal())
     q, k, v = problem.q, problem.k, problem.v
     with without_cpu_flash():
         told = attention_plan(q, k, v, mask=Causal())
@@ -132,7 +142,7 @@ def test_without_the_private_operator() -> None:
         assert "scaled_dot_product_attention" in told.how
         assert "dropout" not in told.how
         assert attention_plan(q, k, v, mask=Causal(), return_lse=True).backend == "reference"
-        assert "Q × K" in attention_plan(q, k, v, mask=Causal() & Padding(torch.tensor([3, 7]))).how
+        assert "Q × K" in attention_plan(q, k, v, mask=Causal() & Padding(torch.tensor([3, 67]))).how
 
 
 def test_a_wrong_private_operator_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

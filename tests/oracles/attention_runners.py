@@ -11,6 +11,7 @@ from regard.attention.backends import sdpa
 from regard.attention.backends.contract import Backend
 from regard.attention.backends.reference import REFERENCE
 from regard.attention.backends.sdpa import SDPA_BACKEND
+from regard.attention.backends.short import SHORT
 from regard.attention.operator import build_call
 
 
@@ -22,6 +23,7 @@ def without_cpu_flash() -> Iterator[None]:
 
 
 RUNNERS: dict[str, tuple[Backend, Callable[[], AbstractContextManager[None]]]] = {
+    "short": (SHORT, nullcontext),
     "sdpa": (SDPA_BACKEND, nullcontext),
     "sdpa, public": (SDPA_BACKEND, without_cpu_flash),
     "reference": (REFERENCE, nullcontext),

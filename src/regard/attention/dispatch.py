@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.reference import REFERENCE
 from regard.attention.backends.sdpa import SDPA_BACKEND
+from regard.attention.backends.short import SHORT
 
-BACKENDS: tuple[Backend, ...] = (SDPA_BACKEND, REFERENCE)
+BACKENDS: tuple[Backend, ...] = (SHORT, SDPA_BACKEND, REFERENCE)
 """Fastest first; the last one refuses nothing."""
 
 

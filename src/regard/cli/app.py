@@ -20,6 +20,7 @@ app = typer.Typer(
     help="Sequence models built on attention: train them on your own data, run them, and see what they look at.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

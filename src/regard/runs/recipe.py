@@ -46,7 +46,9 @@ class DataRecipe(Section):
     columns: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [1, 2]
     """Columns of source and target in a table, counted from 1."""
     valid_source: str | None = None
+    """Validation sources."""
     valid_target: str | None = None
+    """Validation targets."""
     valid_pairs: str | None = None
     """The validation part, like the training part. Without one, some training pairs are held out."""
     held_out: Positive = 500
@@ -78,6 +80,7 @@ class TokenizerRecipe(SideRecipe):
     """[tokenizer]: one for both languages, or one each."""
 
     source: SideRecipe | None = None
+    """The source's own tokenizer, as { kind = "…", vocabulary = … }."""
     target: SideRecipe | None = None
     """Give both for separate tokenizers; then kind and vocabulary above are not used."""
 
@@ -92,18 +95,31 @@ class ModelRecipe(Section):
     """[model]: a preset, and what differs from it."""
 
     name: Literal["transformer"] = "transformer"
+    """The model; others are not built yet."""
     preset: Literal["tiny", "small", "base", "big"] = "tiny"
+    """Sizes: tiny (4+4 layers, 128), small (6+6, 256), base and big (the paper's, 6+6, 512 and 1024)."""
     encoder_layers: Positive | None = None
+    """Encoder layers; this and the following default to the preset's."""
     decoder_layers: Positive | None = None
+    """Decoder layers."""
     width: Positive | None = None
+    """Width of the residual stream."""
     feedforward: Positive | None = None
+    """Width inside the feed-forward networks."""
     heads: Positive | None = None
+    """Attention heads."""
     key_heads: Positive | None = None
+    """Key/value heads, which divide the heads; as many as heads if not given."""
     dropout: Share | None = None
+    """On embeddings and on each sub-layer's output."""
     attention_dropout: Share | None = None
+    """On attention weights."""
     norm: Literal["post", "pre"] | None = None
+    """LayerNorm after each residual sum, as in the paper, or before each sub-layer."""
     positions: Literal["sinusoidal", "learned"] | None = None
+    """Positional encoding."""
     max_length: Positive | None = None
+    """Most positions of a sentence (1024)."""
     shared: Literal["all", "target", "none"] | None = None
     """Shared embedding tables; by default "all" with a joint tokenizer, "target" with separate ones."""
 
@@ -112,7 +128,9 @@ class TrainingRecipe(Section):
     """[training]: the budget is the first of epochs, steps, tokens and minutes to be reached."""
 
     epochs: Positive | None = None
+    """Passes over the training part."""
     steps: Positive | None = None
+    """Steps of the optimizer."""
     tokens: Positive | None = None
     """Target tokens."""
     minutes: PositiveFloat | None = None
@@ -124,16 +142,21 @@ class TrainingRecipe(Section):
     learning_rate: PositiveFloat = 1e-3
     """The highest rate, at the end of the warm-up."""
     schedule: Literal["inverse_sqrt", "cosine", "linear", "constant"] = "inverse_sqrt"
+    """How the rate falls after the warm-up."""
     warmup: Annotated[int, Field(ge=0)] = 1000
     """Steps over which the rate rises."""
     betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = [0.9, 0.98]
+    """Decay rates of AdamW's two moments."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of matrices; embeddings, biases and norms have none."""
     label_smoothing: Share = 0.1
+    """Probability spread evenly over the vocabulary in the training target."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradients."""
     init_from: str | None = None
     """Directory of a trained model whose tokenizers and weights to start from."""
     seed: Annotated[int, Field(ge=0)] = 1
+    """Of weights, order, dropout and held-out pairs."""
     validate_every: Positive | None = None
     """Steps between validations; about twenty validations in all if not given."""
     validation_sentences: Annotated[int, Field(ge=0)] = 200
@@ -156,9 +179,11 @@ class DecodingRecipe(Section):
     """[decoding]: defaults of `regard translate`."""
 
     beam: Positive = 5
+    """Width of the beam; 1 is greedy search."""
     penalty: Literal["none", "gnmt", "average"] = "average"
     """Length penalty: none; GNMT's (Wu et al. 2016); the average log-probability, length to the power alpha."""
     alpha: Annotated[float, Field(ge=0)] = 1.0
+    """Strength of the penalty."""
     max_ratio: PositiveFloat = 2.0
     """Longest translation: so many times the source's tokens, plus ten."""
 

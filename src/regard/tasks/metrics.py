@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.chrf import CHRF, CHRFScore
 
 from regard.errors import ArgumentError
 
@@ -33,6 +33,15 @@ class TextQuality:
     exact: float
 
 
+class PlainCHRF(CHRF):  # type: ignore[misc]
+    """chrF with plain floats: sacreBLEU's bootstrap cannot average its own mix of 0.0 and numpy's float32."""
+
+    def _compute_score_from_stats(self, stats: list[int]) -> CHRFScore:
+        result = super()._compute_score_from_stats(stats)
+        result.score = float(result.score)
+        return result
+
+
 def text_quality(
     hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str = "auto", intervals: bool = False
 ) -> TextQuality:
@@ -52,7 +61,7 @@ def text_quality(
     chosen = bleu_tokenization(references) if tokenize == "auto" else tokenize
     samples = BOOTSTRAP if intervals else 1
     scores = []
-    for metric in (BLEU(tokenize=chosen), CHRF()):
+    for metric in (BLEU(tokenize=chosen), PlainCHRF()):
         result = metric.corpus_score(list(hypotheses), [list(references)], n_bootstrap=samples)
         interval = float(result._ci) if intervals and len(references) > 1 else None
         scores.append(Figure(float(result.score), interval, str(metric.get_signature())))

@@ -91,7 +91,7 @@ def _run_cpu_flash(call: Call) -> tuple[Tensor, Tensor | None]:
     context, lse = operator(q, k, v, 0.0, causal, attn_mask=mask, scale=table.scale)
     if not call.need_lse:
         return context[..., :value_width], None
-    dead = _dead_rows(table)
+    dead = dead_rows(table)
     if dead is not None:
         lse = lse.masked_fill(dead, -torch.inf)  # the operator says 0 there
     return context[..., :value_width], lse
@@ -100,7 +100,7 @@ def _run_cpu_flash(call: Call) -> tuple[Tensor, Tensor | None]:
 def _run_public(call: Call) -> Tensor:
     table = call.scoring
     mask, causal = _attention_mask(table, takes_both=False)
-    dead = _dead_rows(table)
+    dead = dead_rows(table)
     if dead is not None and mask is not None:
         # softmax over nothing is undefined: let such a row see everything, then take its result away
         mask = mask.masked_fill(dead[..., None], True if mask.dtype == torch.bool else 0.0)
@@ -155,7 +155,7 @@ def _bias(table: Scoring, takes_single: bool) -> Tensor:
     return table.bias.clamp(limits.min, limits.max).to(dtype)
 
 
-def _dead_rows(table: Scoring) -> Tensor | None:
+def dead_rows(table: Scoring) -> Tensor | None:
     """(B or 1, H or 1, Q or 1) bool: the queries that see no key; None where there can be none."""
     seen, sizes = table.visibility, table.extent
     if seen.dense is not None:

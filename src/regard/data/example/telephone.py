@@ -1,4 +1,4 @@
-"""Telephone numbers of seven digits, read one by one: "double five" is 五五."""
+"""Telephone numbers of six digits, read one by one: "double five" is 五五."""
 
 import random
 from itertools import pairwise
@@ -54,8 +54,8 @@ def draw(rng: random.Random) -> Draft:
 
 
 def _draw_digits(rng: random.Random) -> str:
-    """Seven digits, the first from 2 to 9, with like digits in a row at most once."""
+    """Six digits, the first from 2 to 9, with like digits in a row at most once."""
     while True:
-        digits = str(between(rng, 2, 9)) + "".join(str(between(rng, 0, 9)) for _ in range(6))
+        digits = str(between(rng, 2, 9)) + "".join(str(between(rng, 0, 9)) for _ in range(5))
         if sum(first == second for first, second in pairwise(digits)) <= 1:
             return digits

@@ -1,0 +1,85 @@
+"""Short sequences on the CPU: two batched matrix products with the softmax between them.
+
+Below about 64 queries and keys a fused kernel spends more on blocking than it saves (docs/decisions/0009). The table of
+weights is written out, but it is bounded by `MOST` a head.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from regard.attention.backends.contract import Backend, Call
+from regard.attention.backends.sdpa import dead_rows
+from regard.attention.scoring import Scoring, own_precision
+
+MOST = 64 * 64  # weights of one head
+
+
+class Short(Backend):
+    """softmax(scale · q kᵀ + mask) v by `baddbmm` and `bmm`, in the caller's dtype."""
+
+    name = "short"
+
+    def refuses(self, call: Call) -> str | None:
+        """See `Backend.refuses`."""
+        table, sizes = call.scoring, call.scoring.extent
+        if sizes.device.type != "cpu" or table.q.dtype not in (torch.float32, torch.float64):
+            return "it is for float32 and float64 on the CPU"
+        if sizes.queries < 2 or not 0 < sizes.queries * sizes.keys <= MOST or sizes.batch == 0:
+            return f"it is for 2 or more queries and at most {MOST} weights a head, not {sizes.queries} × {sizes.keys}"
+        if table.softcap is not None or table.sink is not None or table.bias is not None:
+            return "it has no soft-cap, sink or bias"
+        if call.need_lse:
+            return "it doesn't give ℓ"
+        return None
+
+    def how(self, call: Call) -> str:
+        """See `Backend.how`."""
+        return f"two batched matrix products: at most {MOST} weights a head are written out"
+
+    def run(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        """See `Backend.run`."""
+        table, sizes = call.scoring, call.scoring.extent
+        batch, heads, queries, width = table.q.shape
+        folded = sizes.batch * sizes.groups
+        q = table.q.reshape(folded, -1, width)  # (B·G, H/G · Q, D): the queries of a key head, one below the other
+        k = table.k.reshape(folded, sizes.keys, width)
+        v = call.v.reshape(folded, sizes.keys, -1)
+        mask, dead = _additive(table)
+        with own_precision(sizes.device):
+            if mask is None:
+                scores = torch.bmm(q, k.transpose(1, 2)) * table.scale
+            else:
+                scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=table.scale)
+            weights = scores.softmax(-1)
+            if call.dropout:
+                weights = F.dropout(weights, call.dropout)
+            context = torch.bmm(weights, v).view(batch, heads, queries, -1)
+        return context if dead is None else context.masked_fill(dead[..., None], 0.0), None
+
+
+SHORT = Short()
+
+
+def _additive(table: Scoring) -> tuple[Tensor | None, Tensor | None]:
+    """0 where visible and −∞ elsewhere, broadcastable to (B·G, H/G · Q, K), and the rows that see nothing.
+
+    Such a row sees everything here, because softmax over nothing is undefined; its result is taken away afterwards.
+    """
+    sizes = table.extent
+    visible = table.visibility.block(slice(0, sizes.queries), slice(0, sizes.keys), sizes.device)
+    if visible is None:
+        return None, None
+    dead = dead_rows(table)
+    if dead is not None and bool(dead.any()):
+        visible = visible | dead[..., None]
+    else:
+        dead = None
+    mask = torch.zeros(visible.shape, dtype=table.q.dtype, device=sizes.device).masked_fill_(~visible, -torch.inf)
+    share = sizes.heads // sizes.groups
+    if visible.shape[:2] == (1, 1) and share == 1:
+        return mask[0], dead
+    if visible.shape[1:3] == (1, 1):  # keys only: (B, 1, 1, K)
+        return mask.expand(sizes.batch, sizes.groups, 1, -1).reshape(-1, 1, sizes.keys), dead
+    full = mask.expand(sizes.batch, sizes.heads, sizes.queries, -1)
+    return full.reshape(sizes.batch * sizes.groups, share * sizes.queries, sizes.keys), dead

@@ -1,0 +1,87 @@
+"""The page about recipes, made from the recipe's own definitions so that it cannot go stale.
+
+python -m regard.runs.recipe_docs > docs/recipes.md
+"""
+
+import re
+from typing import Any
+
+from pydantic import BaseModel
+
+from regard.runs.recipe import DataRecipe, DecodingRecipe, ModelRecipe, Recipe, TokenizerRecipe, TrainingRecipe
+
+HEAD = """\
+# Recipes
+
+A recipe is a TOML file that determines a training run. `regard train RECIPE.toml` trains it;
+`--set section.key=value` replaces a key, `--data FOLDER` says where the data are, `--out DIRECTORY` where the run goes.
+Paths are relative to the recipe's own folder, or to `data.folder`. An unknown key or a wrong value is an error that
+names it. A smallest recipe:
+
+```toml
+[data]
+source = "train.en"
+target = "train.de"
+```
+
+A run that was interrupted goes on when it is started again with the same recipe. Its budget (`epochs`, `steps`,
+`tokens`, `minutes`), `patience`, `save_minutes`, `device`, `threads` and the section `[decoding]` may change; everything
+else may not. Minutes are measured at the start and frozen into a number of steps, of which the schedules alone know.
+
+This page is made by `python -m regard.runs.recipe_docs`.
+"""
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "data": DataRecipe,
+    "tokenizer": TokenizerRecipe,
+    "model": ModelRecipe,
+    "training": TrainingRecipe,
+    "decoding": DecodingRecipe,
+}
+
+
+def recipe_page() -> str:
+    """The page in Markdown: every key with its type, default and meaning."""
+    parts = [HEAD]
+    for name, section in SECTIONS.items():
+        doc = " ".join((section.__doc__ or "").split())
+        parts.append(f"## {doc}\n\n| key | type | default | meaning |\n|---|---|---|---|")
+        schema = section.model_json_schema()
+        for key, field in section.model_fields.items():
+            meaning = " ".join((field.description or "").split())
+            default = "" if field.default is None else f"`{_shown(field.default)}`"
+            parts.append(f"| `{name}.{key}` | {_kind(schema['properties'][key])} | {default} | {meaning} |")
+        parts.append("")
+    out = " ".join((Recipe.model_fields["out"].description or "").split())
+    parts.append(f"Outside the sections: `out`: {out}\n")
+    return "\n".join(parts)
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A JSON schema in a few words."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema:
+        return ", ".join(f'"{value}"' for value in schema["enum"])
+    if "const" in schema:
+        return f'"{schema["const"]}"'
+    if "$ref" in schema:
+        return "table with kind, vocabulary"
+    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+    if schema.get("type") == "array":
+        return f"list of {schema.get('minItems', '')} {_kind(schema['items'])}s"
+    name = names[schema["type"]]
+    bounds = [
+        f"{words} {schema[key]}"
+        for key, words in {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}.items()
+        if key in schema
+    ]
+    return " ".join([name, *(re.sub(r"\.0$", "", bound) for bound in bounds)])
+
+
+if __name__ == "__main__":
+    print(recipe_page(), end="")
