@@ -71,6 +71,19 @@ def test_makes_a_directory_that_loads(text: Path) -> None:
     assert json.loads(info.output)["training: steps"] == 6
 
 
+def test_the_recipe_kept_with_a_run_goes_on_with_it(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(text)
+    command = ["train", "--source", "a.en", "--target", "a.de", "--out", "run"]
+    for setting in [*SMALL, "training.steps=4"]:
+        command += ["--set", setting]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    monkeypatch.chdir("/")
+    again = ["train", str(text / "run" / "recipe.toml"), "--out", str(text / "run"), "--set", "training.steps=6"]
+    result = CliRunner().invoke(app, again)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "going on from step 4" in result.output
+
+
 def test_dry_run_writes_nothing(text: Path) -> None:
     before = sorted(text.iterdir())
     result = train(text, "--dry-run")

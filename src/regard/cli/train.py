@@ -51,7 +51,7 @@ def train(
     chosen = _recipe(recipe, source, target, pairs, valid_source, valid_target, settings or [], data)
     overrides = {"minutes": minutes, "device": device, "threads": threads}
     if init_from is not None:
-        overrides["init_from"] = str(init_from)
+        overrides["init_from"] = str(init_from.absolute())
     chosen = _override(chosen, {key: value for key, value in overrides.items() if value is not None})
     directory = out or Path(chosen.out or f"runs/{recipe.stem if recipe is not None else 'model'}")
     display = TrainingDisplay(quiet=quiet)
@@ -94,7 +94,8 @@ def _recipe(
         return read_recipe(recipe, [*folder, *settings])
     if not given:
         raise RecipeError("nothing to train on: give a recipe, or --source and --target, or --pairs")
-    return make_recipe({"data": given | ({} if data is None else {"folder": str(data)})}, settings, origin="options")
+    folder = (data or Path()).absolute()
+    return make_recipe({"data": given | {"folder": str(folder)}}, settings, origin="options")
 
 
 def _override(recipe: Recipe, training: dict[str, Any]) -> Recipe:

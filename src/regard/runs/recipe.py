@@ -216,10 +216,9 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from error
     table = content.setdefault("data", {})
-    if isinstance(table, dict) and "folder" not in table:
-        table["folder"] = str(path.parent)
-    elif isinstance(table, dict) and isinstance(table["folder"], str):
-        table["folder"] = str(path.parent / table["folder"])
+    if isinstance(table, dict) and isinstance(table.get("folder", ""), str):
+        # absolute, because the recipe is kept with the run and must lead to the same files from there
+        table["folder"] = str((path.parent / table.get("folder", "")).absolute())
     return make_recipe(content, settings, origin=str(path))
 
 
