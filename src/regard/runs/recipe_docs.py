@@ -25,8 +25,8 @@ target = "train.de"
 ```
 
 A run that was interrupted goes on when it is started again with the same recipe. Its budget (`epochs`, `steps`,
-`tokens`, `minutes`), `patience`, `save_minutes`, `device`, `threads` and the section `[decoding]` may change; everything
-else may not. Minutes are measured at the start and frozen into a number of steps, of which the schedules alone know.
+`tokens`, `minutes`), `patience`, `save_minutes`, `device`, `threads` and the section `[decoding]` may change; the rest
+may not. Minutes are measured at the start and frozen into a number of steps, of which the schedules alone know.
 
 This page is made by `python -m regard.runs.recipe_docs`.
 """
