@@ -142,9 +142,9 @@ BY_HAND = [
         "please:请 give:给 me:我 ten:十 pens:支笔 and:和 one:一 ticket:张票",
     ),
     (
-        "please call me on double five seven three five eight seven",
-        "请拨打五五七三五八七找我",
-        "please:请 call:拨打找 me:我 on:- double:五 five:五五 seven:七 three:三 five:五 eight:八 seven:七",
+        "please call me on double eight seven three five nine",
+        "请拨打八八七三五九找我",
+        "please:请 call:拨打找 me:我 on:- double:八 eight:八八 seven:七 three:三 five:五 nine:九",
     ),
     ("time is money", "时间就是金钱", "time:时间 is:就是 money:金钱"),
 ]

@@ -47,7 +47,7 @@ class Extent:
         batch = leading[:-1] if q.ndim >= 4 else leading
         if tuple(k.shape[: len(batch)]) != batch:
             raise ArgumentError(f"q and k must have the same batch axes: q is {shape(q)}, k is {shape(k)}")
-        if groups == 0 or heads % groups != 0:
+        if heads == 0 or groups == 0 or heads % groups != 0:
             raise ArgumentError(
                 f"the key heads must divide the query heads: q has {heads}, k has {groups} ({shape(q)}, {shape(k)})"
             )

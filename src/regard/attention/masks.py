@@ -127,16 +127,17 @@ class Padding(Mask):
         if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.dtype == torch.bool:
             kind = str(lengths.dtype) if isinstance(lengths, Tensor) else type(lengths).__name__
             raise ArgumentError(f"Padding: lengths must be an integer tensor (B,), not {kind}")
-        self.lengths = lengths
+        self.lengths = lengths.detach().clone()  # the caller may go on counting in its own
         # One Padding serves all layers of a model: it is checked and its table made once for each extent.
-        self._tables: dict[tuple[int, int, torch.device], Visibility] = {}
+        self._tables: dict[tuple[int, int, torch.device, bool], Visibility] = {}
 
     def __repr__(self) -> str:
         return f"Padding({self.lengths.tolist()})"
 
     def resolve(self, extent: Extent) -> Visibility:
         """See `Mask.resolve`."""
-        key = (extent.batch, extent.keys, extent.device)
+        # a table made in inference mode could not be used in training
+        key = (extent.batch, extent.keys, extent.device, torch.is_inference_mode_enabled())
         if key not in self._tables:
             self._tables[key] = self._table(extent)
         return self._tables[key]

@@ -16,6 +16,9 @@ from regard.errors import ArgumentError
 # Elements of one block of scores: 2¹⁸ float32 are 1 MiB, so that a block and its temporaries stay in a core's cache.
 BLOCK = 1 << 18
 
+# Keys and values below this cannot make a product with a query infinite in float32, as long as that is below it too.
+HARMLESS = 1e15
+
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -170,7 +173,7 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
     seen_by_last = extent.keys if visibility.causal is None else extent.queries + visibility.causal
     if visibility.dense is None and visibility.keys is None and seen_by_last >= extent.keys:
         return x
-    if _is_finite(x):  # then weights of 0 do the same, without a copy
+    if _is_harmless(x):  # then weights of 0 do the same, without a copy
         return x
     if visibility.dense is not None:
         table = visibility.block(slice(0, extent.queries), slice(0, extent.keys), extent.device)
@@ -217,14 +220,17 @@ def is_number(x: object) -> bool:
     return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
 
 
-def _is_finite(x: Tensor) -> bool:
-    """Whether x surely holds no NaN and no infinity; asked only where the answer is cheap: one reading pass on the CPU.
+def _is_harmless(x: Tensor) -> bool:
+    """Whether x surely holds no NaN, no infinity and nothing so large that a score of it could become infinite.
 
-    The sum of finite numbers may overflow: then the answer is a harmless False.
+    Asked only where the answer is cheap: one reading pass on the CPU.
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return math.isfinite(x.sum().item())
+    if x.numel() == 0:
+        return True
+    least, most = torch.aminmax(x.detach())
+    return least.item() > -HARMLESS and most.item() < HARMLESS  # False for NaN
 
 
 def rows_of(table: Tensor, rows: slice) -> Tensor:

@@ -1,7 +1,5 @@
 """The `regard` command: one sub-command a file, and one way for errors to reach the user."""
 
-import os
-import signal
 import sys
 
 import typer
@@ -34,14 +32,8 @@ def main() -> None:
         app()
     except RegardError as error:
         _fail(str(error))
-    except BrokenPipeError:
-        # the reader of our output has gone, as in `regard translate … | head`: nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 def _fail(message: str) -> None:

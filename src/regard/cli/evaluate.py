@@ -79,7 +79,7 @@ def evaluate(
 
     A source that is too long for the model counts with an empty translation and is named in the notes.
     """
-    check_folder("--json", json_out)
+    check_folder("--json", json_out, dash=True)
     check_folder("--out", out)
     text = read_pairs(source, target, pairs, columns)[:limit]
     gold = None if alignments is None else _read_gold(alignments, text, whole=limit is None)

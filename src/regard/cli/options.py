@@ -68,19 +68,26 @@ def read_pairs(source: Path | None, target: Path | None, pairs: Path | None, col
 
 def _columns(text: str) -> tuple[int, int]:
     parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise ArgumentError(f"--columns {text}: expected two numbers from 1, for example 1,2")
     return int(parts[0]) - 1, int(parts[1]) - 1
 
 
-def check_folder(option: str, path: Path | None) -> None:
+def check_folder(option: str, path: Path | None, dash: bool = False) -> None:
     """Refuse, before any work, a file to write whose folder is missing.
 
+    Args:
+        option: for the message.
+        path: the file, or None.
+        dash: whether `-` stands for standard output.
+
     Raises:
-        ArgumentError: there is no such folder, or the path is a folder.
+        ArgumentError: there is no such folder, or the path is a folder, or `-` where that means nothing.
     """
-    if path is None or str(path) == "-":
+    if path is None or (dash and str(path) == "-"):
         return
+    if str(path) == "-":
+        raise ArgumentError(f"{option} -: expected the name of a file")
     if path.is_dir():
         raise ArgumentError(f"{option} {path}: is a folder, expected the name of a file")
     if not path.parent.is_dir():
@@ -92,7 +99,7 @@ def write_lines(out: Path | None, produce: Callable[[Callable[[str], None]], Non
 
     Text is UTF-8 whatever the locale, so that lines are the same everywhere.
     """
-    if out is None:
+    if out is None or str(out) == "-":
         produce(_writer(sys.stdout.buffer))
         return
 

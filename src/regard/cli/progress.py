@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -101,7 +102,9 @@ class TrainingDisplay:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items())
         if outcome.reason == "interrupted":
             self.console.print(f"stopped at step {outcome.step:,}; the same command goes on", markup=False)
-        self.console.print(f"weights: {outcome.chosen}; validation: {figures}", markup=False)
+        self.console.print(f"weights: {outcome.chosen}" + (f"; validation: {figures}" if figures else ""), markup=False)
+        if not figures:
+            return
         self.say(f"peak memory {peak_memory() / 2**20:,.0f} MiB")
         self.say(f"the model is in {outcome.directory}; next:")
         self.say(f"  regard translate {outcome.directory} < input > output")
@@ -119,7 +122,7 @@ class TrainingDisplay:
         trained = f"  train: {self._facts()}" if self._recent else ""
         self.say(f"step {event.step:,} of {self._steps:,}: {figures}{best}{trained}")
         if self._run is not None:
-            for sample in self._run.validator.samples[:1]:
+            for sample in self._run.validator.samples:
                 self.say(f"    {sample.source}\n    = {sample.reference}\n    → {sample.translation}")
 
 
@@ -136,18 +139,18 @@ def print_outlook(outlook: Outlook) -> None:
         "steps": f"{outlook.steps:,} (by {outlook.bound}, {outlook.epochs:.1f} epochs)",
         "speed": f"{outlook.seconds_per_step * 1000:,.0f} ms a step, {outlook.tokens_per_second:,.0f} target tokens/s",
         "time": f"about {outlook.seconds / 60:,.1f} minutes, validations included",
-        "memory": f"about {peak_memory() / 2**20:,.0f} MiB (the peak of the steps just tried)",
+        "memory": f"{peak_memory() / 2**20:,.0f} MiB, the peak of this process while it tried some steps",
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    for note in outlook.notes:
-        table.add_row("note", note)
     console = Console()
     console.print(table)
     console.print("nothing was written")
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
+    """Most memory so far, in bytes: of the GPU where one is used, else the resident memory of this process."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -59,7 +59,7 @@ def score(
     A pair with more tokens on a side than the model has positions gives nan (null in JSON) and a message on standard
     error; the exit code is then 1.
     """
-    check_folder("--out", out)
+    check_folder("--out", out, dash=True)
     text = read_pairs(source, target, pairs, columns)
     translator = open_model(model, device, threads)
     render = _json_line if form is Format.jsonl else _token_line if tokens else _sum_line

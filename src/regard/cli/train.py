@@ -1,5 +1,7 @@
 """`regard train`: train a model from a recipe, or from two files."""
 
+import json
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,6 +68,8 @@ def train(
     with display:
         outcome = run.train(listeners)
     display.finish(outcome)
+    if outcome.reason == "interrupted":
+        raise typer.Exit(128 + signal.SIGINT)
 
 
 def _recipe(
@@ -90,7 +94,7 @@ def _recipe(
         if given:
             options = ", ".join("--" + key.replace("_", "-") for key in given)
             raise RecipeError(f"give a recipe or {options}, not both (--set data.source=… replaces a recipe's file)")
-        folder = [] if data is None else [f'data.folder="{data.absolute()}"']
+        folder = [] if data is None else [f"data.folder={json.dumps(str(data.absolute()), ensure_ascii=False)}"]
         return read_recipe(recipe, [*folder, *settings])
     if not given:
         raise RecipeError("nothing to train on: give a recipe, or --source and --target, or --pairs")

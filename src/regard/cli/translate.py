@@ -106,7 +106,7 @@ def translate(
     --format jsonl: an object for each input line: line (from 1), source, translations (text, score, log_prob, tokens,
     token_log_probs, finished), and error where it could not be translated.
     """
-    check_folder("--out", out)
+    check_folder("--out", out, dash=True)
     translator = open_model(model, device, threads)
     search = _search(translator, beam, nbest, penalty, alpha, stopping, min_length, max_length)
     render = _renderer(form, nbest is not None, scores)

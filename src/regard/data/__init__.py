@@ -1,7 +1,16 @@
 """Data: sources of text, words, tokenizers, batches, and the example corpus."""
 
 from regard.data.batches import TokenBatches, inference_batches, token_batches
-from regard.data.sources import Pair, ParallelText, display_name, read_lines, read_parallel, read_table, usable
+from regard.data.sources import (
+    Pair,
+    ParallelText,
+    decode_line,
+    display_name,
+    read_lines,
+    read_parallel,
+    read_table,
+    usable,
+)
 from regard.data.tokenizer_training import train_tokenizer
 from regard.data.tokenizers import Tokenizer
 from regard.data.words import group_by_words, split_words
@@ -11,6 +20,7 @@ __all__ = [
     "ParallelText",
     "TokenBatches",
     "Tokenizer",
+    "decode_line",
     "display_name",
     "group_by_words",
     "inference_batches",

@@ -89,7 +89,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
     try:
         with _open(path) as file:
             for number, raw in enumerate(file, start=1):
-                yield _line(raw, name, number)
+                yield decode_line(raw, name, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: damaged or incomplete gzip data after line {number}: {error}") from error
     except IsADirectoryError as error:
@@ -189,8 +189,12 @@ def _open(path: Path | str) -> AbstractContextManager[Iterable[bytes]]:
     return open(path, "rb")
 
 
-def _line(raw: bytes, name: str, number: int) -> str:
-    """One line without its end, decoded."""
+def decode_line(raw: bytes, name: str, number: int) -> str:
+    """One line of a file, with or without its end, as text: the rules of `read_lines`.
+
+    Raises:
+        DataError: it is not UTF-8; the message has the name of the file and the number of the line, from 1.
+    """
     if number == 1:
         if raw.startswith(_UTF16_MARKS):
             raise DataError(f"{name}: is UTF-16 text, expected UTF-8")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from regard.decoding.candidates import best_continuations
+from regard.decoding.greedy import greedy
 from regard.decoding.hypothesis import Hypothesis
 from regard.decoding.penalties import LengthPenalty
 from regard.decoding.pool import Pool
 from regard.decoding.protocol import StepModel, check_best, first_tokens, length_limits, next_log_probs
-from regard.decoding.stopping import Stopping, WhenFull
+from regard.decoding.stopping import Stopping
 from regard.errors import ArgumentError
 from regard.layers.state import State
 
@@ -71,9 +74,11 @@ def beam_search(
         raise ArgumentError(f"beam is {beam}; expected at least 1")
     if not 1 <= nbest <= beam:
         raise ArgumentError(f"nbest is {nbest}; expected at least 1 and at most the beam, {beam}")
+    if beam == 1:
+        found_one = greedy(model, state, bos=bos, eos=eos, max_length=max_length, min_length=min_length)
+        return [[_penalised(one, penalty)] for one in found_one]
     tokens = first_tokens(state, bos)
     limits = length_limits(max_length, min_length, tokens)
-    rule: Stopping = WhenFull() if beam == 1 else stopping
     with torch.no_grad():
         pool = Pool(sentences=tokens.shape[0], beam=beam, eos=eos, device=tokens.device)
         # (S, W) log-probabilities of the running hypotheses; the model's dtype widens it at the first step.
@@ -98,7 +103,7 @@ def beam_search(
             totals = found.totals.gather(1, runs_on)
             running = totals[:, 0]
             step += 1
-            done = last | (running == -torch.inf) | rule.done(running, pool.worst, step, limits, penalty)
+            done = last | (running == -torch.inf) | stopping.done(running, pool.worst, step, limits, penalty)
             kept = torch.arange(done.shape[0], device=done.device)
             if bool(done.any()):
                 pool.close(done, penalty)
@@ -111,3 +116,9 @@ def beam_search(
             parents = (found.parents[kept].gather(1, runs_on) + kept[:, None] * width).flatten()
             state = state.select_hypotheses(parents)
     return pool.best(nbest)
+
+
+def _penalised(one: Hypothesis, penalty: LengthPenalty) -> Hypothesis:
+    """The hypothesis with its score after the length penalty."""
+    log_prob = torch.tensor(one.log_prob, dtype=torch.float64)
+    return replace(one, score=float(penalty.score(log_prob, len(one.token_log_probs))))

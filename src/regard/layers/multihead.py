@@ -99,17 +99,20 @@ class MultiHeadAttention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
         """Queries (B, H, L, D), and keys and values (B, G, L, D), of the same x (B, L, E), in one product."""
+        self._check("x", x)
         q, k, v = torch.split(self._split(self.input(x)), [self.heads, self.key_heads, self.key_heads], 1)
         return q, KeysValues(k, v)
 
     def queries(self, x: Tensor) -> Tensor:
         """Queries (B, H, Q, D) of x (B, Q, E)."""
+        self._check("x", x)
         n = self.heads * self.head_width
         bias = self.input.bias
         return self._split(F.linear(x, self.input.weight[:n], None if bias is None else bias[:n]))
 
     def keys_values(self, memory: Tensor) -> KeysValues:
         """Keys and values (B, G, K, D) of a memory (B, K, E)."""
+        self._check("memory", memory)
         n = self.heads * self.head_width
         bias = self.input.bias
         both = self._split(F.linear(memory, self.input.weight[n:], None if bias is None else bias[n:]))
@@ -120,6 +123,10 @@ class MultiHeadAttention(nn.Module):
         context = self.operator(q, known.keys, known.values, mask=mask)  # (B, H, Q, D)
         y: Tensor = self.output(context.transpose(1, 2).flatten(2))
         return y
+
+    def _check(self, name: str, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[-1] != self.input.in_features:
+            raise ArgumentError(f"{name} is {tuple(x.shape)}: expected (B, length, {self.input.in_features})")
 
     def _split(self, x: Tensor) -> Tensor:
         heads = x.shape[2] // self.head_width

@@ -2,15 +2,21 @@
 
 from torch import Tensor, nn
 
-from regard.attention import Causal, Dot, attend
+from regard.attention import Causal, Dot, ScaledDot
+from regard.layers.multihead import Attend
 
 
 class SimpleSelfAttention(nn.Module):
     """Self-attention without weights: each vector becomes a mean of all, weighted by softmax of their dot products."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.operator = Attend(Dot(), dropout=0.0)
+
     def forward(self, x: Tensor) -> Tensor:
         """(…, L, E) → (…, L, E)."""
-        return attend(x, x, x, score=Dot())
+        y: Tensor = self.operator(x, x, x)
+        return y
 
 
 class SelfAttention(nn.Module):
@@ -27,13 +33,15 @@ class SelfAttention(nn.Module):
         self.query = nn.Linear(d_in, d_out, bias=bias)
         self.key = nn.Linear(d_in, d_out, bias=bias)
         self.value = nn.Linear(d_in, d_out, bias=bias)
+        self.operator = Attend(ScaledDot(), dropout=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, L, d_in) → (…, L, d_out)."""
-        return attend(self.query(x), self.key(x), self.value(x))
+        y: Tensor = self.operator(self.query(x), self.key(x), self.value(x))
+        return y
 
 
-class CausalSelfAttention(nn.Module):
+class CausalSelfAttention(SelfAttention):
     """`SelfAttention` in which a position sees only itself and what came before.
 
     Args:
@@ -44,13 +52,10 @@ class CausalSelfAttention(nn.Module):
     """
 
     def __init__(self, d_in: int, d_out: int, dropout: float = 0.0, bias: bool = False) -> None:
-        super().__init__()
-        self.query = nn.Linear(d_in, d_out, bias=bias)
-        self.key = nn.Linear(d_in, d_out, bias=bias)
-        self.value = nn.Linear(d_in, d_out, bias=bias)
-        self.dropout = dropout
+        super().__init__(d_in, d_out, bias)
+        self.operator = Attend(ScaledDot(), dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, L, d_in) → (…, L, d_out)."""
-        dropout = self.dropout if self.training else 0.0
-        return attend(self.query(x), self.key(x), self.value(x), mask=Causal(), dropout=dropout)
+        y: Tensor = self.operator(self.query(x), self.key(x), self.value(x), mask=Causal())
+        return y

@@ -212,7 +212,7 @@ class Decoder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The encoder–decoder Transformer. Token id 0 is padding by position only: lengths say what is padding.
+    """The encoder–decoder Transformer. The model knows no padding id: lengths say what is padding.
 
     Args:
         config: kept as `config`, for saving beside the weights.

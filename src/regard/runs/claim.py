@@ -1,7 +1,6 @@
 """Whose directory is it: a run writes only where nothing is, or where the very same run has begun."""
 
 import fcntl
-import json
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.errors import CheckpointError, DataError, RecipeError
-from regard.runs.directory import RECIPE
+from regard.runs.directory import RECIPE, read_json
 from regard.runs.recipe import Recipe, differences, make_recipe
 
 DATA = "data.json"
@@ -82,10 +81,7 @@ def check_data(out: Path, facts: dict[str, Any]) -> None:
     path = out / DATA
     if not path.exists():
         return
-    try:
-        known = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: damaged or not readable ({error})") from error
+    known = read_json(path)
     if known != facts:
         changed = ", ".join(f"{key} {known.get(key)} → {new}" for key, new in facts.items() if known.get(key) != new)
         raise DataError(f"the data have changed since the run in {out} began ({changed}); choose another --out")

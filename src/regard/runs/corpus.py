@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from regard.data import ParallelText, TokenBatches, Tokenizer, read_parallel, read_table, train_tokenizer, usable
-from regard.errors import DataError
+from regard.errors import ArgumentError, DataError, RecipeError
 from regard.runs.directory import Tokenizers
 from regard.runs.recipe import DataRecipe, SideRecipe, TokenizerRecipe
 
@@ -91,7 +91,7 @@ def encode(pairs: list[tuple[str, str]], tokenizers: Tokenizers) -> Encoded:
     return Encoded(tokenizers.source.encode_batch(sources), tokenizers.target.encode_batch(targets), sources, targets)
 
 
-def drop_long(encoded: Encoded, max_length: int, notes: list[str]) -> Encoded:
+def drop_long(encoded: Encoded, max_length: int, part: str, notes: list[str]) -> Encoded:
     """Leave out pairs with a side of more than `max_length` tokens, and say so.
 
     Raises:
@@ -105,11 +105,11 @@ def drop_long(encoded: Encoded, max_length: int, notes: list[str]) -> Encoded:
     if len(keep) == len(encoded):
         return encoded
     if not keep:
-        raise DataError(f"every pair is longer than data.max_length = {max_length} tokens")
-    notes.append(f"{len(encoded) - len(keep):,} pairs with more than {max_length} tokens on a side are left out")
-    parts = (encoded.source, encoded.target)
+        raise DataError(f"every {part} pair is longer than data.max_length = {max_length} tokens")
+    notes.append(f"{len(encoded) - len(keep):,} {part} pairs with more than {max_length} tokens on a side are left out")
+    sides = (encoded.source, encoded.target)
     texts = (encoded.source_texts, encoded.target_texts)
-    ids = [[part[i] for i in keep] for part in parts]
+    ids = [[side[i] for i in keep] for side in sides]
     return Encoded(ids[0], ids[1], *([text[i] for i in keep] for text in texts))
 
 
@@ -136,4 +136,7 @@ def _pairs(text: ParallelText, part: str, notes: list[str]) -> list[tuple[str, s
 
 
 def _train(side: SideRecipe, lines: Iterator[str]) -> Tokenizer:
-    return train_tokenizer(side.kind, lines, side.vocabulary)
+    try:
+        return train_tokenizer(side.kind, lines, side.vocabulary)
+    except ArgumentError as error:
+        raise RecipeError(f"tokenizer.vocabulary = {side.vocabulary}: {error}") from error

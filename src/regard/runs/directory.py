@@ -20,7 +20,7 @@ from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
 from regard.files import write_bytes, write_json
 from regard.models.transformer import Transformer, TransformerConfig, build_transformer
-from regard.training import pack_weights, unpack_weights
+from regard.training import load_weights_into, pack_weights, unpack_weights
 
 FORMAT = 1
 CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.toml"
@@ -130,17 +130,23 @@ def load_weights_file(path: Path, model: Transformer) -> None:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged or not safetensors ({error})") from error
+    load_weights_into(model, weights, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a run.
+
+    Raises:
+        CheckpointError: it cannot be read, or is not JSON.
+    """
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: weights of another model ({' '.join(str(error).split())})") from error
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged or not readable ({error})") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: damaged or not readable ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
         raise CheckpointError(f"{path}: format {found!r}; this version reads format {FORMAT}")

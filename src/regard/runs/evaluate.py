@@ -148,6 +148,11 @@ def evaluate(
             raise ArgumentError(f"gold: pair {index + 1}: {outside}")
     if tokenize != "auto" and tokenize not in BLEU.TOKENIZERS:
         raise ArgumentError(f"tokenize: no tokenisation {tokenize!r}: there are auto, {', '.join(BLEU.TOKENIZERS)}")
+    if tokenize != "auto":
+        try:
+            BLEU(tokenize=tokenize)
+        except (ImportError, RuntimeError, OSError) as error:
+            raise MissingExtraError(f"tokenize {tokenize}: {' '.join(str(error).split())}") from error
     if moses is not None:
         _moses_tokenizer(moses)  # what is missing is said before the work
     report = progress or (lambda what, done, of: None)

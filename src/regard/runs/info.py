@@ -1,14 +1,12 @@
 """Facts about a model directory, for people and machines."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from regard.errors import CheckpointError
 from regard.models.transformer import parameter_count
-from regard.runs.directory import WEIGHTS, load_model
+from regard.runs.directory import WEIGHTS, load_model, read_json
 
 
 def describe(directory: Path) -> dict[str, Any]:
@@ -44,8 +42,5 @@ def _optional(path: Path) -> dict[str, Any]:
     """A JSON file that a model directory may have."""
     if not path.exists():
         return {}
-    try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: damaged or not readable ({error})") from error
+    content: dict[str, Any] = read_json(path)
     return content

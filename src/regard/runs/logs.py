@@ -35,9 +35,12 @@ def tensorboard_listener(folder: Path) -> Listener:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingExtraError('TensorBoard logs need an extra: pip install "regard[tensorboard]"') from error
-    writer: Any = SummaryWriter(str(folder))
+    writer: Any = None
 
     def listen(event: Event) -> None:
+        nonlocal writer
+        if writer is None:  # not before the run has claimed its directory
+            writer = SummaryWriter(str(folder))
         if isinstance(event, StepDone):
             writer.add_scalar("train/loss", event.loss, event.step)
             writer.add_scalar("train/learning_rate", event.rate, event.step)

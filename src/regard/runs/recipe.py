@@ -72,8 +72,8 @@ class SideRecipe(Section):
 
     kind: Literal["bpe", "word", "char"] = "bpe"
     """bpe: subwords with byte fallback; word: words and punctuation; char: characters."""
-    vocabulary: Positive | None = 8000
-    """Most tokens, the four special ones included; word and char take what the data have, up to this."""
+    vocabulary: Positive | None = None
+    """Most tokens, the four special ones included. If not given: 10,000 for bpe, all that the data have otherwise."""
 
 
 class TokenizerRecipe(SideRecipe):
@@ -151,8 +151,8 @@ class TrainingRecipe(Section):
     """Decoupled weight decay of matrices; embeddings, biases and norms have none."""
     label_smoothing: Share = 0.1
     """Probability spread evenly over the vocabulary in the training target."""
-    clip: PositiveFloat | None = 1.0
-    """Largest norm of the gradients."""
+    clip: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Largest norm of the gradients; 0: no clipping."""
     init_from: str | None = None
     """Directory of a trained model whose tokenizers and weights to start from."""
     seed: Annotated[int, Field(ge=0)] = 1
@@ -174,6 +174,12 @@ class TrainingRecipe(Section):
     threads: Positive | None = None
     """CPU threads; torch's default if not given."""
 
+    @model_validator(mode="after")
+    def _check_metric(self) -> "TrainingRecipe":
+        if self.metric == "bleu" and self.validation_sentences == 0:
+            raise ValueError('training.metric = "bleu" needs training.validation_sentences above 0')
+        return self
+
 
 class DecodingRecipe(Section):
     """[decoding]: defaults of `regard translate`."""
@@ -192,7 +198,7 @@ class Recipe(Section):
     """A whole recipe."""
 
     out: str | None = None
-    """The directory of the run; runs/NAME for a recipe NAME.toml if not given."""
+    """The directory of the run, relative to where the command is given; runs/NAME for NAME.toml if not given."""
     data: DataRecipe
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe = ModelRecipe()
@@ -215,11 +221,15 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from error
-    table = content.setdefault("data", {})
-    if isinstance(table, dict) and isinstance(table.get("folder", ""), str):
-        # absolute, because the recipe is kept with the run and must lead to the same files from there
-        table["folder"] = str((path.parent / table.get("folder", "")).absolute())
-    return make_recipe(content, settings, origin=str(path))
+    for setting in settings:
+        apply_setting(content, setting)
+    # absolute, because the recipe is kept with the run and must lead to the same files from there
+    data, training = content.setdefault("data", {}), content.get("training")
+    if isinstance(data, dict) and isinstance(data.get("folder", ""), str):
+        data["folder"] = str((path.parent / data.get("folder", "")).absolute())
+    if isinstance(training, dict) and isinstance(training.get("init_from"), str):
+        training["init_from"] = str((path.parent / training["init_from"]).absolute())
+    return make_recipe(content, origin=str(path))
 
 
 def make_recipe(content: dict[str, Any], settings: Sequence[str] = (), origin: str = "recipe") -> Recipe:

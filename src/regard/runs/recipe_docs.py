@@ -73,7 +73,7 @@ def _kind(schema: dict[str, Any]) -> str:
         return "table with kind, vocabulary"
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
     if schema.get("type") == "array":
-        return f"list of {schema.get('minItems', '')} {_kind(schema['items'])}s"
+        return f"list of {schema.get('minItems', '')}, each a {_kind(schema['items'])}"
     name = names[schema["type"]]
     bounds = [
         f"{words} {schema[key]}"

@@ -1,6 +1,5 @@
 """Text that comes in as lines and goes out as translations, in order, however much of it there is."""
 
-import codecs
 import io
 import os
 import select
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from regard.data import display_name, read_lines
+from regard.data import decode_line, display_name, read_lines
 from regard.decoding import LengthPenalty, Stopping
-from regard.errors import DataError
 from regard.runs.translator import Translation, Translator
 
 CHUNK = 1000  # lines translated together: enough for batches of equal length
@@ -139,24 +137,10 @@ def _patient_chunks(descriptor: int, name: str, size: int, patience: float) -> I
             due = time.monotonic() + patience
         for raw in complete:
             number += 1
-            lines.append(_decoded(raw, name, number))
+            lines.append(decode_line(raw, name, number))
         while len(lines) >= size:
             yield lines[:size]
             lines = lines[size:]
             due = time.monotonic() + patience
     if lines:
         yield lines
-
-
-def _decoded(raw: bytes, name: str, number: int) -> str:
-    """One line by the rules of `read_lines`: UTF-8, without a byte-order mark at the start and a `\\r` at the end."""
-    if number == 1:
-        raw = raw.removeprefix(codecs.BOM_UTF8)
-    raw = raw.removesuffix(b"\r")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name}, line {number}: not valid UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1} "
-            "of the line"
-        ) from error

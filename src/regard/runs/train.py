@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from regard.data import TokenBatches
-from regard.errors import ArgumentError, CheckpointError, DataError, RecipeError
+from regard.errors import ArgumentError, CheckpointError, DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
 from regard.models.transformer import Transformer, build_transformer, parameter_count
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
@@ -29,6 +29,7 @@ from regard.runs.translator import specials_of
 from regard.runs.validation import Validator
 from regard.tasks.translation import TranslationBatch, collate, translation_loss
 from regard.training import (
+    CheckpointStore,
     Event,
     Finished,
     Metric,
@@ -41,9 +42,12 @@ from regard.training import (
     calibrate,
     last_checkpoint,
     load_weights,
+    load_weights_into,
     make_plan,
     preserved_random,
 )
+
+CHECKPOINTS = "checkpoints"
 
 Tell = Callable[[Event], None]
 Say = Callable[[str], None]
@@ -65,7 +69,6 @@ class Outlook:
     seconds_per_step: float
     tokens_per_second: float
     seconds: float
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,12 @@ class Run:
         texts = read_texts(recipe.data, recipe.training.seed)
         self.notes = list(texts.notes)
         self.tokenizers = self._tokenizers(texts)
-        self.train_part = drop_long(encode(texts.train, self.tokenizers), recipe.data.max_length, self.notes)
-        self.valid_part = drop_long(encode(texts.valid, self.tokenizers), recipe.data.max_length, self.notes)
+        self.train_part = drop_long(
+            encode(texts.train, self.tokenizers), recipe.data.max_length, "training", self.notes
+        )
+        self.valid_part = drop_long(
+            encode(texts.valid, self.tokenizers), recipe.data.max_length, "validation", self.notes
+        )
         self._facts = {
             "train_pairs": len(self.train_part),
             "valid_pairs": len(self.valid_part),
@@ -121,8 +128,8 @@ class Run:
             )
         torch.manual_seed(recipe.training.seed)
         self.model: Transformer = build_transformer(self.config).to(self.device)
-        if recipe.training.init_from is not None:
-            load_weights_file(Path(recipe.training.init_from) / WEIGHTS, self.model)
+        if recipe.training.init_from is not None and not CheckpointStore(out / CHECKPOINTS).steps():
+            load_initial(self.model, Path(recipe.training.init_from))
         self.batches: TokenBatches = self._batches()
         self.problem = self._problem()
         tables = {
@@ -144,7 +151,7 @@ class Run:
         seconds = plan.seconds_per_step
         if seconds is None:
             seconds = calibrate(
-                self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip
+                self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip or None
             )
         each = self._validation_seconds()
         batches = len(self.batches.epoch(0))
@@ -161,8 +168,8 @@ class Run:
             epochs=plan.steps / each_epoch,
             seconds_per_step=seconds,
             tokens_per_second=self.train_part.target_tokens / each_epoch / seconds,
-            seconds=plan.steps * seconds + each * (1 + plan.steps // self._validate_every(plan)),
-            notes=tuple(self.notes),
+            # the best weights and their average are judged once more at the end
+            seconds=plan.steps * seconds + each * (2 + plan.steps // self._validate_every(plan)),
         )
 
     def train(self, listeners: Sequence[Tell] = ()) -> Outcome:
@@ -182,7 +189,7 @@ class Run:
             return self._train(listeners)
 
     def _train(self, listeners: Sequence[Tell]) -> Outcome:
-        folder = self.out / "checkpoints"
+        folder = self.out / CHECKPOINTS
 
         def tell(event: Event) -> None:
             for listener in listeners:
@@ -200,7 +207,7 @@ class Run:
             folder,
             settings=Settings(
                 accumulate=training.accumulate,
-                clip=training.clip,
+                clip=training.clip or None,
                 validate_every=self._validate_every(plan),
                 metric=Metric("loss", "min") if training.metric == "loss" else Metric("bleu", "max"),
                 patience=training.patience,
@@ -219,10 +226,9 @@ class Run:
         """Choose the weights, write the model, and say what was reached."""
         progress = trainer.progress
         if progress.best_step is None:
-            raise CheckpointError(
-                f"{self.out}: interrupted before the first validation; nothing to translate with yet. Continue with: "
-                f"regard train {self.out / RECIPE} --out {self.out}"
-            )
+            if finished.reason == "interrupted":
+                return Outcome(finished.reason, finished.step, "none before the first validation", {}, self.out)
+            raise TrainingError(f"{self.out}: no validation gave a finite {trainer.settings.metric.name}")
         best = load_weights(trainer.store.path(progress.best_step))
         chosen, weights = f"best, of step {progress.best_step}", best
         metrics = self._judge(best)
@@ -300,7 +306,7 @@ class Run:
             self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip
         )
         each = self._validation_seconds()
-        reserved = each * validations(training) / 60
+        reserved = each * (validations(training) + 1) / 60  # one is in the plan anyway, two come at the end
         if reserved > limits.minutes / 2:
             raise RecipeError(
                 f"training.minutes = {limits.minutes}: {validations(training)} validations of {each:.1f} s take more "
@@ -327,3 +333,17 @@ class Run:
     def _validate_every(self, plan: Plan) -> int:
         training = self.recipe.training
         return training.validate_every or max(1, math.ceil(plan.steps / validations(training)))
+
+
+def load_initial(model: Transformer, directory: Path) -> None:
+    """Start a model from the weights of another run: its finished model, or its last checkpoint if it has none.
+
+    Raises:
+        CheckpointError: there are none, or they are of another model.
+    """
+    steps = CheckpointStore(directory / CHECKPOINTS).steps()
+    if (directory / WEIGHTS).exists() or not steps:
+        load_weights_file(directory / WEIGHTS, model)
+    else:
+        path = CheckpointStore(directory / CHECKPOINTS).path(steps[-1])
+        load_weights_into(model, load_weights(path), path)

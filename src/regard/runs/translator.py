@@ -170,7 +170,7 @@ class Translator:
         if not attention:
             return best
         return [
-            Translation(**(vars(one) | {"attention": self.attention(text, one.text) if one.text else None}))
+            Translation(**(vars(one) | {"attention": self.attention(text, one.text) if one.text.strip() else None}))
             for text, one in zip(texts, best, strict=True)
         ]
 

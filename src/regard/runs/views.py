@@ -77,6 +77,7 @@ def align_text(
         problem = pair_problem(translator, source, target)
         if targets is None and problem is None:
             target = translator.translate([source], beam=beam)[0].text
+            problem = pair_problem(translator, source, target)
         readable = problem is None and bool(source.strip()) and bool(target.strip())
         attention = translator.attention(source, target) if readable else None
         yield Aligned(index + 1, source, target, attention, problem)

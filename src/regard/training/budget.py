@@ -200,5 +200,8 @@ def _restored(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[No
 
 def _wait(model: nn.Module) -> None:
     """Let a device that runs ahead of Python catch up, so that the clock is read at the right moment."""
-    if any(parameter.device.type == "cuda" for parameter in model.parameters()):
-        torch.cuda.synchronize()
+    for device in {parameter.device for parameter in model.parameters()}:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()

@@ -132,6 +132,10 @@ class Trainer(Generic[B]):
         """
         checkpoint.restore(self.model, self.optimizer)
         self.progress = checkpoint.progress
+        if checkpoint.plan != self.plan:
+            # the end of the shorter plan is no regular step of this one
+            regular = tuple(s for s in self.progress.snapshots if self.settings.is_regular(s, self.plan.steps))
+            self.progress = replace(self.progress, snapshots=regular)
         self._random = checkpoint.random
         self._unsaved = checkpoint.plan != self.plan
         self._tell(Resumed(self.progress.step, checkpoint.path, checkpoint.differences()))
@@ -214,7 +218,7 @@ class Trainer(Generic[B]):
         if not self._unread:
             return
         steps, self._unread = self._unread, []
-        values = torch.stack([torch.stack((g.loss.double(), g.norm.double())) for _, g in steps]).tolist()
+        values = torch.stack([torch.stack((g.loss, g.norm.to(g.loss.dtype))) for _, g in steps]).tolist()
         now = time.monotonic()
         each, self._last_read = (now - self._last_read) / len(steps), now
         for (done, _), (loss, norm) in zip(steps, values, strict=True):

@@ -29,8 +29,8 @@ def build_optimizer(
     """AdamW (Loshchilov and Hutter 2019) over the trainable parameters of `model`.
 
     Weight decay applies to matrices only. Biases and the gains of norms (fewer than two dimensions) are exempt, and so
-    are the tables of `nn.Embedding`: decay would shrink the rows of rare words, which seldom get a gradient, at
-    every step. `betas` and `eps` default to the values of Vaswani et al. (2017), section 5.3.
+    are the tables of `nn.Embedding` (name other tables in `exempt`): decay would shrink the rows of rare words, which
+    seldom get a gradient, at every step. `betas` and `eps` default to the values of Vaswani et al. (2017), section 5.3.
 
     Args:
         model: what is trained; parameters without `requires_grad` are left out.
@@ -97,7 +97,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: OptimizerState) -
             f"this one of {[len(g['params']) for g in groups]}; expected the same model and optimizer"
         )
     for new, old in zip(_as_json(groups), former, strict=True):
-        for key in sorted((new.keys() | old.keys()) - FREE_OPTIONS):
+        for key in sorted((new.keys() & old.keys()) - FREE_OPTIONS):  # another torch may know more
             if new.get(key) != old.get(key):
                 raise CheckpointError(
                     f"the checkpoint was trained with {key} = {old.get(key)}, now it is {new.get(key)}; "

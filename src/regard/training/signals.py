@@ -36,4 +36,5 @@ def graceful_stop() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in former.items():
-            signal.signal(number, handler)
+            # None: set by something other than Python, which cannot be put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

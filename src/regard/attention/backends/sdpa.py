@@ -57,15 +57,18 @@ SDPA_BACKEND = SDPA()
 @lru_cache(maxsize=1)
 def cpu_flash() -> CpuFlash | None:
     """torch's flash operator for the CPU, or None where it is missing or doesn't take a mask and causal at once."""
+    cpu = torch.device("cpu")
     try:
         operator: CpuFlash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-        x = torch.tensor([[[[1.0], [2.0], [3.0]]]])  # (1, 1, 3, 1)
-        barred = torch.tensor([0.0, -torch.inf, 0.0]).view(1, 1, 1, 3)
-        context, lse = operator(x, x, x, 0.0, True, attn_mask=barred, scale=1.0)
+        with torch.no_grad(), own_precision(cpu):
+            x = torch.tensor([[[[1.0], [2.0], [3.0]]]], device=cpu)  # (1, 1, 3, 1)
+            barred = torch.tensor([0.0, -torch.inf, 0.0], device=cpu).view(1, 1, 1, 3)
+            context, lse = operator(x, x, x, 0.0, True, attn_mask=barred, scale=1.0)
+            later = torch.ones(3, 3, dtype=torch.bool, device=cpu).triu(1)
+            scores = (x @ x.transpose(-1, -2) + barred).masked_fill(later, -torch.inf)
+            right = torch.allclose(context, scores.softmax(-1) @ x) and torch.allclose(lse, scores.logsumexp(-1))
     except (AttributeError, RuntimeError, TypeError):
         return None
-    scores = (x @ x.transpose(-1, -2) + barred).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
-    right = torch.allclose(context, scores.softmax(-1) @ x) and torch.allclose(lse, scores.logsumexp(-1))
     return operator if right else None
 
 

@@ -1,7 +1,7 @@
 """Short sequences on the CPU: two batched matrix products with the softmax between them.
 
-Below about 64 queries and keys a fused kernel spends more on blocking than it saves (docs/decisions/0009). The table of
-weights is written out, but it is bounded by `MOST` a head.
+Up to 64 queries and keys a fused kernel spends more on blocking than it saves (docs/decisions/0009). The table of
+weights is written out, but it is bounded.
 """
 
 import torch
@@ -12,11 +12,11 @@ from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.sdpa import dead_rows
 from regard.attention.scoring import Scoring, own_precision
 
-MOST = 64 * 64  # weights of one head
+LONGEST = 64  # queries, and keys
 
 
 class Short(Backend):
-    """softmax(scale · q kᵀ + mask) v by `baddbmm` and `bmm`, in the caller's dtype."""
+    """softmax(scale · q kᵀ) v by two `bmm`, in the caller's dtype."""
 
     name = "short"
 
@@ -25,8 +25,8 @@ class Short(Backend):
         table, sizes = call.scoring, call.scoring.extent
         if sizes.device.type != "cpu" or table.q.dtype not in (torch.float32, torch.float64):
             return "it is for float32 and float64 on the CPU"
-        if sizes.queries < 2 or not 0 < sizes.queries * sizes.keys <= MOST or sizes.batch == 0:
-            return f"it is for 2 or more queries and at most {MOST} weights a head, not {sizes.queries} × {sizes.keys}"
+        if not (2 <= sizes.queries <= LONGEST and 1 <= sizes.keys <= LONGEST and sizes.batch):
+            return f"it is for 2 to {LONGEST} queries and up to {LONGEST} keys, not {sizes.queries} × {sizes.keys}"
         if table.softcap is not None or table.sink is not None or table.bias is not None:
             return "it has no soft-cap, sink or bias"
         if call.need_lse:
@@ -35,7 +35,7 @@ class Short(Backend):
 
     def how(self, call: Call) -> str:
         """See `Backend.how`."""
-        return f"two batched matrix products: at most {MOST} weights a head are written out"
+        return f"two batched matrix products; at most {LONGEST} × {LONGEST} weights a head are written out"
 
     def run(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """See `Backend.run`."""
@@ -45,24 +45,24 @@ class Short(Backend):
         q = table.q.reshape(folded, -1, width)  # (B·G, H/G · Q, D): the queries of a key head, one below the other
         k = table.k.reshape(folded, sizes.keys, width)
         v = call.v.reshape(folded, sizes.keys, -1)
-        mask, dead = _additive(table)
+        barred, dead = _barred(table)
         with own_precision(sizes.device):
-            if mask is None:
-                scores = torch.bmm(q, k.transpose(1, 2)) * table.scale
-            else:
-                scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=table.scale)
+            scores = torch.bmm(q, k.transpose(1, 2)) * table.scale
+            if barred is not None:
+                # filled, not added: a masked score may be infinite
+                scores = scores.masked_fill(barred, -torch.inf)
             weights = scores.softmax(-1)
             if call.dropout:
                 weights = F.dropout(weights, call.dropout)
-            context = torch.bmm(weights, v).view(batch, heads, queries, -1)
+            context = torch.bmm(weights, v).view(batch, heads, queries, call.v.shape[-1])
         return context if dead is None else context.masked_fill(dead[..., None], 0.0), None
 
 
 SHORT = Short()
 
 
-def _additive(table: Scoring) -> tuple[Tensor | None, Tensor | None]:
-    """0 where visible and −∞ elsewhere, broadcastable to (B·G, H/G · Q, K), and the rows that see nothing.
+def _barred(table: Scoring) -> tuple[Tensor | None, Tensor | None]:
+    """The places that aren't visible, broadcastable to (B·G, H/G · Q, K), and the rows that see nothing.
 
     Such a row sees everything here, because softmax over nothing is undefined; its result is taken away afterwards.
     """
@@ -75,11 +75,11 @@ def _additive(table: Scoring) -> tuple[Tensor | None, Tensor | None]:
         visible = visible | dead[..., None]
     else:
         dead = None
-    mask = torch.zeros(visible.shape, dtype=table.q.dtype, device=sizes.device).masked_fill_(~visible, -torch.inf)
+    barred = ~visible
     share = sizes.heads // sizes.groups
-    if visible.shape[:2] == (1, 1) and share == 1:
-        return mask[0], dead
-    if visible.shape[1:3] == (1, 1):  # keys only: (B, 1, 1, K)
-        return mask.expand(sizes.batch, sizes.groups, 1, -1).reshape(-1, 1, sizes.keys), dead
-    full = mask.expand(sizes.batch, sizes.heads, sizes.queries, -1)
+    if barred.shape[:2] == (1, 1) and share == 1:
+        return barred[0], dead
+    if barred.shape[1:3] == (1, 1):  # keys only: (B or 1, 1, 1, K)
+        return barred.expand(sizes.batch, sizes.groups, 1, -1).reshape(-1, 1, sizes.keys), dead
+    full = barred.expand(sizes.batch, sizes.heads, sizes.queries, -1)
     return full.reshape(sizes.batch * sizes.groups, share * sizes.queries, sizes.keys), dead
