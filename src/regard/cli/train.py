@@ -98,8 +98,8 @@ def _recipe(
         return read_recipe(recipe, [*folder, *settings])
     if not given:
         raise RecipeError("nothing to train on: give a recipe, or --source and --target, or --pairs")
-    folder = (data or Path()).absolute()
-    return make_recipe({"data": given | {"folder": str(folder)}}, settings, origin="options")
+    start = str((data or Path()).absolute())
+    return make_recipe({"data": given | {"folder": start}}, settings, origin="options")
 
 
 def _override(recipe: Recipe, training: dict[str, Any]) -> Recipe:

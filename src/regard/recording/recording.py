@@ -135,7 +135,9 @@ def attention_modules(model: nn.Module) -> dict[str, Attend]:
     Raises:
         UnsupportedError: there is none.
     """
-    found = {name.rpartition(".")[0]: module for name, module in model.named_modules() if isinstance(module, Attend)}
+    found = {
+        name.rpartition(".")[0] or name: module for name, module in model.named_modules() if isinstance(module, Attend)
+    }
     if not found:
         raise UnsupportedError(
             f"{type(model).__name__} has no attention of this package; recording supports regard models, "

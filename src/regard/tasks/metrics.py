@@ -33,7 +33,7 @@ class TextQuality:
     exact: float
 
 
-class PlainCHRF(CHRF):  # type: ignore[misc]
+class PlainCHRF(CHRF):
     """chrF with plain floats: sacreBLEU's bootstrap cannot average its own mix of 0.0 and numpy's float32."""
 
     def _compute_score_from_stats(self, stats: list[int]) -> CHRFScore:
