@@ -16,7 +16,7 @@ def test_the_terminal_shows_words_weights_and_links(regard, tiny_model, monkeypa
     ran = regard("attend", tiny_model.directory, SOURCE)
     alignment = load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment()
     assert ran.code == 0
-    assert ran.lines[0] == SOURCE and ran.lines[1].startswith(f"{TARGET}  (default; log-probability -")
+    assert ran.lines[0] == SOURCE and ran.lines[1].startswith(f"{TARGET}  (mean of all layers and heads; log-probability -")
     assert ran.lines[3].split() == SOURCE.split()
     for line, word, row in zip(ran.lines[4:8], TARGET.split(), alignment.weights, strict=True):
         assert line.split()[0] == word
@@ -29,10 +29,10 @@ def test_a_given_translation_a_layer_and_a_head(regard, tiny_model) -> None:
     attention = load(tiny_model.directory, device="cpu").attention(SOURCE, "zwei Katzen")
     given = ("attend", tiny_model.directory, SOURCE, "zwei Katzen", "--json", "-")
     for options, choice, view in (
-        ([], {}, "default"),
+        ([], {}, "mean of all layers and heads"),
         (["--layer", "0", "--head", "1"], {"layer": 0, "head": 1}, "layer 0 · head 1"),
         (["--layer", "-1"], {"layer": -1}, "layer -1"),
-        (["--layer", "mean", "--head", "mean"], {"layer": None, "head": None}, "mean of layers · mean of heads"),
+        (["--layer", "mean", "--head", "mean"], {"layer": None, "head": None}, "mean of all layers and heads"),
     ):
         found = json.loads(regard(*given, *options).out)
         wanted = attention.alignment(**choice)
@@ -57,7 +57,7 @@ def test_pictures_page_and_json_are_written(regard, tiny_model, tmp_path: Path) 
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "a.svg").read_text("utf-8")
     page = (tmp_path / "a.html").read_text("utf-8")
-    assert all(word in page for word in ("Katzen", "layer 0 · head 1", "default"))
+    assert all(word in page for word in ("Katzen", "layer 0 · head 1", "mean of all layers and heads"))
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["target"] == TARGET
     assert all(f"wrote {tmp_path / name}" in ran.err for name in names)
     assert len(ran.lines) == 1 and all("-" in link for link in ran.lines[0].split())

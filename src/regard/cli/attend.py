@@ -101,7 +101,7 @@ def attend(
     """
     files = Files(png, svg, heads, html, json_out)
     for option, path in vars(files).items():
-        check_folder(f"--{option}", path)
+        check_folder(f"--{option}", path, dash=option == "json")
     choice = _choice(layer, head)
     if source is not None or pairs is not None:
         single = {"SOURCE": sentence, "--gold": gold, "--png": png, "--svg": svg, "--heads": heads, "--json": json_out}

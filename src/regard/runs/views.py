@@ -38,8 +38,8 @@ class Aligned:
 
 def view_name(choice: Choice) -> str:
     """What pictures call a choice of layer and head."""
-    if not choice:
-        return "default"
+    if choice.get("layer") is None and choice.get("head") is None:
+        return "mean of all layers and heads"
     parts = []
     for what in ("layer", "head"):
         if what in choice:
