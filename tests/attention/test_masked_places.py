@@ -9,7 +9,7 @@ from torch import Tensor
 
 from oracles.attention_cases import DTYPES, Case, Problem, Sizes
 from oracles.attention_runners import RUNNERS, run
-from regard.attention import AttentionMap, Causal, Dense, Padding
+from regard.attention import AttentionMap, Causal, Dense, Padding, attend
 
 SIZES = Sizes(batch=3, heads=4, groups=2, queries=5, keys=7, width=5, value_width=3)
 
@@ -234,3 +234,18 @@ def test_finite_values_in_masked_places_are_harmless(name: str, dtype: torch.dty
                 results.append((context, leaves.q.grad[:, :, :-1], leaves.k.grad[:, :, :-1]))
             for expected, got in zip(*results, strict=True) if results else ():
                 assert torch.equal(expected, got), runner
+
+
+def test_masked_places_that_would_overflow_are_harmless() -> None:
+    """A key so large that its product with a query is infinite, behind padding and behind a causal limit."""
+    for mask in (Padding(torch.tensor([5, 5])), Causal(), Causal() & Padding(torch.tensor([5, 7]))):
+        q, k, v = (torch.randn(2, 3, 7, 4, requires_grad=True) for _ in range(3))
+        calm = attend(q[:, :, :5], k[:, :, :5], v[:, :, :5], mask=mask if isinstance(mask, Causal) else None)
+        with torch.no_grad():
+            k[:, :, 5:] = 3e38
+        context = attend(q, k, v, mask=mask)[:, :, :5]
+        assert context.isfinite().all()
+        if isinstance(mask, Causal):
+            torch.testing.assert_close(context, calm)
+        context.sum().backward()
+        assert q.grad is not None and q.grad[:, :, :5].isfinite().all()

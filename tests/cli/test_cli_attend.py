@@ -16,7 +16,9 @@ def test_the_terminal_shows_words_weights_and_links(regard, tiny_model, monkeypa
     ran = regard("attend", tiny_model.directory, SOURCE)
     alignment = load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment()
     assert ran.code == 0
-    assert ran.lines[0] == SOURCE and ran.lines[1].startswith(f"{TARGET}  (mean of all layers and heads; log-probability -")
+    assert ran.lines[0] == SOURCE and ran.lines[1].startswith(
+        f"{TARGET}  (mean of all layers and heads; log-probability -"
+    )
     assert ran.lines[3].split() == SOURCE.split()
     for line, word, row in zip(ran.lines[4:8], TARGET.split(), alignment.weights, strict=True):
         assert line.split()[0] == word

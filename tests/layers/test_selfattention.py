@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from regard import record
 from regard.layers import CausalSelfAttention, SelfAttention, SimpleSelfAttention
 
 SIX_WORDS = [
@@ -126,3 +127,11 @@ def test_dropout_only_in_training() -> None:
     assert not torch.equal(layer(x), layer(x))
     layer.eval()
     assert torch.equal(layer(x), layer(x))
+
+
+def test_small_layers_can_be_recorded() -> None:
+    x = torch.randn(5, 3)
+    for layer in (SimpleSelfAttention(), SelfAttention(3, 2), CausalSelfAttention(3, 2)):
+        with record(layer) as recording:
+            layer(x)
+        assert recording["operator"].shape == (5, 5)
