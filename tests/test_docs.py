@@ -31,3 +31,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_page_about_recipes_is_up_to_date() -> None:
     assert (ROOT / "docs" / "recipes.md").read_text("utf-8") == recipe_page()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_placeholder_is_left(page: Path) -> None:
+    assert not re.search(r"@[A-Z]+@", page.read_text("utf-8"))
