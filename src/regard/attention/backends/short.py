@@ -1,6 +1,6 @@
 """Short sequences on the CPU: two batched matrix products with the softmax between them.
 
-Up to 64 queries and keys a fused kernel spends more on blocking than it saves (docs/decisions/0009). The table of
+With few queries and keys a fused kernel spends more on blocking than it saves (docs/decisions/0009). The table of
 weights is written out, but it is bounded.
 """
 
@@ -12,7 +12,7 @@ from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.sdpa import dead_rows
 from regard.attention.scoring import Scoring, own_precision
 
-LONGEST = 64  # queries, and keys
+QUERIES, KEYS = 24, 64  # the most that it takes
 
 
 class Short(Backend):
@@ -25,8 +25,8 @@ class Short(Backend):
         table, sizes = call.scoring, call.scoring.extent
         if sizes.device.type != "cpu" or table.q.dtype not in (torch.float32, torch.float64):
             return "it is for float32 and float64 on the CPU"
-        if not (2 <= sizes.queries <= LONGEST and 1 <= sizes.keys <= LONGEST and sizes.batch):
-            return f"it is for 2 to {LONGEST} queries and up to {LONGEST} keys, not {sizes.queries} × {sizes.keys}"
+        if not (2 <= sizes.queries <= QUERIES and 1 <= sizes.keys <= KEYS and sizes.batch):
+            return f"it is for 2 to {QUERIES} queries and up to {KEYS} keys, not {sizes.queries} × {sizes.keys}"
         if table.softcap is not None or table.sink is not None or table.bias is not None:
             return "it has no soft-cap, sink or bias"
         if call.need_lse:
@@ -35,7 +35,7 @@ class Short(Backend):
 
     def how(self, call: Call) -> str:
         """See `Backend.how`."""
-        return f"two batched matrix products; at most {LONGEST} × {LONGEST} weights a head are written out"
+        return f"two batched matrix products; at most {QUERIES} × {KEYS} weights a head are written out"
 
     def run(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """See `Backend.run`."""
@@ -47,10 +47,10 @@ class Short(Backend):
         v = call.v.reshape(folded, sizes.keys, -1)
         barred, dead = _barred(table)
         with own_precision(sizes.device):
-            scores = torch.bmm(q, k.transpose(1, 2)) * table.scale
+            scores = torch.baddbmm(q.new_zeros(1), q, k.transpose(1, 2), beta=0, alpha=table.scale)
             if barred is not None:
-                # filled, not added: a masked score may be infinite
-                scores = scores.masked_fill(barred, -torch.inf)
+                # filled, not added: a masked score may be infinite; in place: the product's gradient needs no scores
+                scores.masked_fill_(barred, -torch.inf)
             weights = scores.softmax(-1)
             if call.dropout:
                 weights = F.dropout(weights, call.dropout)
