@@ -5,8 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.data import TokenBatches, inference_batches, token_batches
+from regard.data import TokenBatches, inference_batches
 from regard.errors import ArgumentError, DataError
+
+
+def token_batches(source, target, budget, seed, epoch):
+    return TokenBatches(source, target, budget, seed).epoch(epoch)
+
 
 LENGTHS = st.lists(st.tuples(st.integers(0, 23), st.integers(0, 23)), min_size=1, max_size=101)
 

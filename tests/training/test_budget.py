@@ -37,9 +37,8 @@ def test_tokens_are_counted_exactly(toy, tmp_path):
 def test_minutes_leave_time_for_validations(toy):
     plan = planned(toy, Budget(minutes=2.0), seconds_per_step=0.5)
     assert (plan.steps, plan.bound, plan.seconds_per_step) == (240, "minutes", 0.5)
-    plan = planned(toy, Budget(minutes=2.0), seconds_per_step=0.5, validation_seconds=5.0, validate_every=20)
-    # 115 s remain besides the last validation; 20 steps and a validation take 15 s
-    assert plan.steps == 153
+    plan = planned(toy, Budget(minutes=2.0), seconds_per_step=0.5, reserved_seconds=43.0)
+    assert plan.steps == 154  # 77 s of steps
     assert planned(toy, Budget(minutes=0.001), seconds_per_step=7.0).steps == 1
 
 

@@ -6,6 +6,7 @@ import torch
 
 from regard.errors import CheckpointError
 from regard.training import Budget, Damaged, Plan, Resumed, build_optimizer, last_checkpoint, load_checkpoint
+from regard.training.store import read_checkpoint
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_sound_file_with_foreign_content_is_damage(toy, folder):
     from regard.training import CheckpointStore
 
     store = CheckpointStore(folder)
-    files = store.read(40)
+    files = read_checkpoint(store.path(40))
     for name, content in (("state.json", b"{}"), ("state.json", b"[1"), ("random.safetensors", b"what")):
         store.write(41, {**files, name: content}.items())
         with pytest.raises(CheckpointError, match="step-000041"):

@@ -9,7 +9,7 @@ import regard.files
 from regard.errors import CheckpointError
 from regard.training import CheckpointStore, DamagedCheckpointError
 from regard.training import store as store_module
-from regard.training.store import read_checkpoint_file
+from regard.training.store import read_checkpoint, read_checkpoint_file
 
 FILES = {"a.bin": bytes(range(251)), "b.json": b"{}"}
 
@@ -28,7 +28,7 @@ def test_written_and_read_back(store):
     assert path == store.path(1234567) == store.folder / "step-1234567"
     assert store.write(7, FILES.items()).name == "step-000007"
     assert store.steps() == [7, 1234567]
-    assert store.read(7) == FILES
+    assert read_checkpoint(store.path(7)) == FILES
     assert read_checkpoint_file(store.path(7), "b.json") == b"{}"
     assert names(store.folder) == ["step-000007", "step-1234567"]
     assert set(names(path)) == {"a.bin", "b.json", "manifest.json"}
@@ -37,7 +37,7 @@ def test_written_and_read_back(store):
 def test_replacing_the_same_step(store):
     store.write(7, FILES.items())
     store.write(7, {"a.bin": b"new"}.items())
-    assert store.read(7) == {"a.bin": b"new"}
+    assert read_checkpoint(store.path(7)) == {"a.bin": b"new"}
     assert names(store.folder) == ["step-000007"]
 
 
@@ -55,7 +55,7 @@ def test_damage_is_found_and_the_file_named(store, name, harm):
     else:
         file.unlink()
     with pytest.raises(DamagedCheckpointError, match=f"step-000007/{name}"):
-        store.read(7)
+        read_checkpoint(store.path(7))
 
 
 def test_an_altered_checksum_and_a_newer_version(store):
@@ -64,10 +64,10 @@ def test_an_altered_checksum_and_a_newer_version(store):
     manifest["version"] = 99
     file.write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="version 99") as caught:
-        store.read(7)
+        read_checkpoint(store.path(7))
     assert not isinstance(caught.value, DamagedCheckpointError)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        store.read(8)
+        read_checkpoint(store.path(8))
 
 
 def test_prune_keeps_the_newest_and_those_named(store):
@@ -89,7 +89,7 @@ def test_recover_removes_what_a_crash_left(store):
     (store.folder / "notes.tmp-1").mkdir()
     store.recover()
     assert names(store.folder) == ["notes.tmp-1", "step-000007", "step-000013"]
-    assert store.read(13) == store.read(7) == FILES
+    assert read_checkpoint(store.path(13)) == read_checkpoint(store.path(7)) == FILES
 
 
 class Disk:
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(store, monkeypatch, good):
             store.write(11, FILES.items())
         assert "step-000011 could not be written" in str(caught.value)
     store.recover()
-    assert store.read(7) == FILES
+    assert read_checkpoint(store.path(7)) == FILES
     assert [name for name in names(store.folder) if "tmp" in name] == []
 
 
@@ -137,7 +137,7 @@ def test_a_failed_replacement_leaves_the_former_one(store, monkeypatch):
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(CheckpointError, match="Input/output"):
         store.write(7, {"a.bin": b"new"}.items())
-    assert store.read(7) == FILES
+    assert read_checkpoint(store.path(7)) == FILES
     assert names(store.folder) == ["step-000007"]
 
 
@@ -163,7 +163,7 @@ def test_a_file_larger_than_the_disk_allows(store):
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
         signal.signal(signal.SIGXFSZ, handler)
     assert names(store.folder) == ["step-000007"]
-    assert store.read(7) == FILES
+    assert read_checkpoint(store.path(7)) == FILES
 
 
 def test_files_are_flushed_before_the_rename(store, monkeypatch):

@@ -1,6 +1,6 @@
 """Data: sources of text, words, tokenizers, batches, and the example corpus."""
 
-from regard.data.batches import TokenBatches, inference_batches, token_batches
+from regard.data.batches import TokenBatches, inference_batches
 from regard.data.sources import (
     Pair,
     ParallelText,
@@ -28,7 +28,6 @@ __all__ = [
     "read_parallel",
     "read_table",
     "split_words",
-    "token_batches",
     "train_tokenizer",
     "usable",
 ]

@@ -71,13 +71,6 @@ class TokenBatches:
         return [batches[index] for index in random.permutation(len(batches))]
 
 
-def token_batches(
-    source_lengths: ArrayLike, target_lengths: ArrayLike, tokens_per_batch: int, seed: int, epoch: int
-) -> list[Indices]:
-    """Return the batches of one epoch; for several epochs a `TokenBatches` plans only once."""
-    return TokenBatches(source_lengths, target_lengths, tokens_per_batch, seed).epoch(epoch)
-
-
 def inference_batches(lengths: ArrayLike, tokens_per_batch: int, max_rows: int) -> list[Indices]:
     """Group examples for decoding, longest first, so that memory runs out at once or not at all.
 

@@ -10,7 +10,7 @@ result.json       what the run reached
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -306,20 +306,20 @@ class Run:
             self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip
         )
         each = self._validation_seconds()
-        reserved = each * (validations(training) + 1) / 60  # one is in the plan anyway, two come at the end
-        if reserved > limits.minutes / 2:
+        reserved = each * (validations(training) + 2)  # the best weights and their average are judged at the end
+        if reserved > 30 * limits.minutes:
             raise RecipeError(
                 f"training.minutes = {limits.minutes}: {validations(training)} validations of {each:.1f} s take more "
                 "than half of it; lower training.validation_sentences or raise training.minutes"
             )
-        plan = make_plan(
-            replace(limits, minutes=limits.minutes - reserved),
+        return make_plan(
+            limits,
             self.problem,
             accumulate=training.accumulate,
             count=self._count,
             seconds_per_step=seconds,
+            reserved_seconds=reserved,
         )
-        return replace(plan, budget=limits)
 
     def _count(self, indices: Sequence[int]) -> int:
         return sum(len(self.train_part.target[i]) + 1 for i in indices)

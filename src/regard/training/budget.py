@@ -68,8 +68,7 @@ def make_plan(
     accumulate: int = 1,
     count: Callable[[Indices], int] | None = None,
     seconds_per_step: float | None = None,
-    validation_seconds: float = 0.0,
-    validate_every: int | None = None,
+    reserved_seconds: float = 0.0,
 ) -> Plan:
     """Freeze `budget` into steps.
 
@@ -82,8 +81,7 @@ def make_plan(
         accumulate: micro-batches per step.
         count: target tokens of a micro-batch from its indices, without collating it; only for speed.
         seconds_per_step: from `calibrate`; needed for minutes.
-        validation_seconds: an estimate of one validation; one is always made at the end.
-        validate_every: steps between validations; `None`: only at the end.
+        reserved_seconds: part of the minutes that steps don't get: all validations together.
 
     Raises:
         ArgumentError: minutes without `seconds_per_step`.
@@ -95,8 +93,7 @@ def make_plan(
     if budget.minutes is not None:
         if seconds_per_step is None or seconds_per_step <= 0.0:
             raise ArgumentError(f"seconds_per_step is {seconds_per_step}; a budget in minutes needs a calibrated one")
-        each = seconds_per_step + (validation_seconds / validate_every if validate_every else 0.0)
-        steps.append((max(1, int((60.0 * budget.minutes - validation_seconds) / each)), "minutes"))
+        steps.append((max(1, int((60.0 * budget.minutes - reserved_seconds) / seconds_per_step)), "minutes"))
     if budget.epochs is not None or budget.tokens is not None:
         limit = min((bound[0] for bound in steps), default=None)
         steps += _walk(budget, problem, accumulate, count, limit)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.errors import CheckpointError
-from regard.files import sync_folder, write_bytes
+from regard.files import sync_folder, umask, write_bytes
 
 MANIFEST = "manifest.json"
 FORMAT = "regard checkpoint"
@@ -67,7 +67,7 @@ class CheckpointStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=f"{final.name}.tmp-", dir=self.folder))
-            temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would hide the checkpoint from other users
+            temporary.chmod(0o777 & ~umask())  # mkdtemp's 0700 would hide the checkpoint from other users
             entries: dict[str, dict[str, Any]] = {}
             for name, content in files:
                 write_bytes(temporary / name, content)
@@ -81,10 +81,6 @@ class CheckpointStore:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)  # only there if something failed
         return final
-
-    def read(self, step: int) -> dict[str, bytes]:
-        """All files of a checkpoint, each checked against the manifest."""
-        return read_checkpoint(self.path(step))
 
     def prune(self, keep: Collection[int], newest: int = 2) -> None:
         """Delete all checkpoints except those of the steps in `keep` and the `newest` ones."""
@@ -213,9 +209,3 @@ def _named_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename if error.filename is not None else folder
         raise CheckpointError(f"{where}: checkpoints cannot be tidied up ({error.strerror or error})") from error
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
