@@ -124,15 +124,18 @@ class TestSymmetry:
     def test_the_order_of_keys_does_not_matter(self, case: Case) -> None:
         problem = case.make(torch.float64)
         order = torch.randperm(case.sizes.keys, generator=torch.Generator().manual_seed(case.seed))
-        bias = None if problem.bias is None else problem.bias.expand(case.sizes.table)
+        bias, factor = problem.plain_table("bias"), problem.plain_table("factor")
         common = {"score": problem.score, "softcap": problem.softcap, "sink": problem.sink, "return_lse": True}
-        context, lse = attend(problem.q, problem.k, problem.v, mask=Dense(problem.visible), bias=bias, **common)
+        context, lse = attend(
+            problem.q, problem.k, problem.v, mask=Dense(problem.visible), bias=bias, factor=factor, **common
+        )
         moved, moved_lse = attend(
             problem.q,
             problem.k[:, :, order],
             problem.v[:, :, order],
             mask=Dense(problem.visible[..., order]),
             bias=None if bias is None else bias[..., order],
+            factor=None if factor is None else factor[..., order],
             **common,
         )
         torch.testing.assert_close(moved, context, atol=1e-10, rtol=1e-8)
@@ -296,7 +299,7 @@ class TestEdges:
         q, k, v = (_draw(1, 2, n, 5, seed=n, dtype=dtype) for n in (3, 7, 7))
         bias = torch.zeros(3, 7, dtype=bias_dtype)
         bias[1], bias[2, 2:] = -1e30, -1e30
-        problem = replace(Case(Sizes(1, 2, 2, 3, 7, 5, 5)).make(dtype), bias=bias)
+        problem = replace(Case(Sizes(1, 2, 2, 3, 7, 5, 5)).make(dtype), dense_bias=bias)
         problem = problem.with_inputs({**problem.inputs, "q": q * 0, "k": k, "v": v})
         for runner in RUNNERS:
             done = run(runner, problem)
@@ -324,8 +327,9 @@ class TestParityWithTorch:
     @given(sizes=sizes_strategy(), mask=st.sampled_from(sorted(MASKS)), bias=st.sampled_from(sorted(BIASES)))
     def test_scaled_dot_product_attention(self, sizes: Sizes, mask: str, bias: str) -> None:
         problem = Case(sizes, mask=mask, bias=bias, seed=3).make(torch.float64)
-        added = torch.zeros(sizes.table, dtype=torch.float64) if problem.bias is None else problem.bias
-        table = torch.where(problem.visible, added.expand(sizes.table), -torch.inf)
+        added = problem.plain_table("bias")
+        added = torch.zeros(sizes.table, dtype=torch.float64) if added is None else added
+        table = torch.where(problem.visible, added, -torch.inf)
         alive = (table > -torch.inf).any(-1)
         expected = F.scaled_dot_product_attention(
             problem.q, problem.k, problem.v, attn_mask=table, enable_gqa=sizes.heads != sizes.groups

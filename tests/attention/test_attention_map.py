@@ -131,14 +131,14 @@ class TestCrops:
 
     def test_only_the_asked_rows_are_computed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[tuple[int, ...]] = []
-        scores = scoring_module.Scoring.scores
+        scores = scoring_module.Scoring.scores_from
 
-        def spy(self: scoring_module.Scoring, rows: slice, columns: slice) -> Tensor:
-            block = scores(self, rows, columns)
+        def spy(self: scoring_module.Scoring, *arguments: Any) -> Tensor:
+            block = scores(self, *arguments)
             asked.append(tuple(block.shape))
             return block
 
-        monkeypatch.setattr(scoring_module.Scoring, "scores", spy)
+        monkeypatch.setattr(scoring_module.Scoring, "scores_from", spy)
         _map_of(Case())[1, 4, 2:4, 3]
         assert asked == [(1, 1, 2, 1), (1, 1, 2, 7)]
 

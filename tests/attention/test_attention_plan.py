@@ -125,8 +125,8 @@ def test_quadratic_memory_is_admitted() -> None:
     leaves = problem.in_dtype(torch.float32, requires_grad=True)
     q, k, v = problem.q, problem.k, problem.v
     for told in (
-        attention_plan(q, k, v, bias=problem.bias),
-        attention_plan(q, k, v, bias=leaves.bias),
+        attention_plan(q, k, v, bias=problem.options["bias"]),
+        attention_plan(q, k, v, bias=leaves.options["bias"]),
         attention_plan(q, k, v, dropout=0.1),
         attention_plan(q, k, v, softcap=1.0),
     ):

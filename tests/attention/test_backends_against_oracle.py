@@ -1,5 +1,9 @@
 """Every backend against the float64 oracle, forward and backward, over sizes, dtypes and every option."""
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,23 +25,85 @@ from oracles.attention_runners import RUNNERS, run
 from oracles.error_rule import assert_as_accurate
 from oracles.plain_attention import PlainResult, loop_attention
 
-LOOP_SCALES = {"dot": 1.0, "scaled": 11**-0.5, "scaled by 0.37": 0.37, "scaled by -0.5": -0.5, "scaled by 0": 0.0}
+Parameters = dict[str, Tensor]
+Vector = list[float]
+
+
+def _product(a: Vector, b: Vector) -> float:
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
+
+
+def _scaled(factor: float) -> Callable[[Parameters, int, Vector, Vector], float]:
+    return lambda given, head, q, k: factor * _product(q, k)
+
+
+def _cosine(factor: float) -> Callable[[Parameters, int, Vector, Vector], float]:
+    return lambda given, head, q, k: factor * _product(q, k) / math.hypot(*q) / math.hypot(*k)
+
+
+def _general(given: Parameters, head: int, q: Vector, k: Vector) -> float:
+    weight = given["weight"] if given["weight"].ndim == 2 else given["weight"][head]
+    return math.fsum(q[d] * float(weight[d, e]) * k[e] for d in range(len(q)) for e in range(len(k)))
+
+
+def _gaussian(sigma: float) -> Callable[[Parameters, int, Vector, Vector], float]:
+    return lambda given, head, q, k: -(math.dist(q, k) ** 2) / (2 * sigma**2)
+
+
+def _additive(given: Parameters, head: int, q: Vector, k: Vector) -> float:
+    v = given["v"] if given["v"].ndim == 1 else given["v"][head]
+    return math.fsum(float(w) * math.tanh(x + y) for w, x, y in zip(v, q, k, strict=True))
+
+
+def _kernel(feature: Callable[[float], Vector]) -> Callable[[Parameters, int, Vector, Vector], float]:
+    def score(given: Parameters, head: int, q: Vector, k: Vector) -> float:
+        similarity = math.fsum(_product(feature(x), feature(y)) for x, y in zip(q, k, strict=True))
+        return math.log(similarity) if similarity > 0 else -math.inf
+
+    return score
+
+
+LOOPS: dict[str, Callable[[Parameters, int, Vector, Vector], float]] = {
+    "dot": _scaled(1.0),
+    "scaled": _scaled(11**-0.5),
+    "scaled by 0.37": _scaled(0.37),
+    "scaled by -0.5": _scaled(-0.5),
+    "scaled by 0": _scaled(0.0),
+    "cosine": _cosine(1.0),
+    "cosine by -8": _cosine(-8.0),
+    "general": _general,
+    "general per head": _general,
+    "gaussian": _gaussian(2.0),
+    "narrow gaussian": _gaussian(0.7),
+    "additive": _additive,
+    "additive per head": _additive,
+    "kernel elu+1": _kernel(lambda x: [x + 1 if x > 0 else math.exp(x)]),
+    "kernel relu": _kernel(lambda x: [max(x, 0.0)]),
+    "kernel of a function": _kernel(lambda x: [math.log1p(math.exp(x)), math.log1p(math.exp(-x))]),
+}
 
 
 @pytest.mark.parametrize("case", one_option_cases(), ids=case_id)
 def test_oracle_is_attention_written_in_loops(case: Case) -> None:
     problem = case.make(torch.float64)
-    bias = None if problem.bias is None else problem.bias.expand(problem.visible.shape)
     looped = loop_attention(
-        problem.q, problem.k, problem.v, LOOP_SCALES[case.score], problem.visible, bias, problem.softcap, problem.sink
+        problem.q,
+        problem.k,
+        problem.v,
+        partial(LOOPS[case.score], {name.removeprefix("score."): x for name, x in problem.parameters.items()}),
+        problem.visible,
+        problem.plain_table("bias"),
+        problem.softcap,
+        problem.sink,
+        problem.plain_table("factor"),
     )
     exact = oracle(problem)
     for name in ("context", "lse", "weights", "mass", "entropy"):
         torch.testing.assert_close(getattr(exact, name), getattr(looped, name), atol=1e-12, rtol=1e-12, msg=name)
 
 
-def test_every_score_of_the_inner_form_has_a_loop() -> None:
-    assert set(LOOP_SCALES) == set(SCORES)
+def test_every_score_has_a_loop() -> None:
+    assert set(LOOPS) == set(SCORES)
 
 
 @settings(max_examples=150, deadline=None)
@@ -107,7 +173,7 @@ def test_gradients_within_twice_the_plain_error(case: Case, dtype: torch.dtype, 
 @pytest.mark.parametrize("case", one_option_cases(Sizes(2, 2, 1, 3, 5, 2, 3)), ids=case_id)
 def test_gradcheck(case: Case, runner: str) -> None:
     problem = case.make(torch.float64).in_dtype(torch.float64, requires_grad=True)
-    names = [name for name, x in problem.inputs.items() if x.isfinite().all() or name == "bias"]
+    names = [name for name, x in problem.inputs.items() if x.isfinite().all() or name == "bias.table"]
 
     for need_lse in (False, True):
         if run(runner, problem, need_lse) is None:
@@ -115,9 +181,9 @@ def test_gradcheck(case: Case, runner: str) -> None:
 
         def call(*tensors: Tensor, need_lse: bool = need_lse) -> tuple[Tensor, ...]:
             given_inputs = dict(zip(names, tensors, strict=True))
-            if problem.bias is not None:  # −∞ can't be nudged: only the finite part varies
-                barred = problem.bias.detach() == -torch.inf
-                given_inputs["bias"] = given_inputs["bias"].masked_fill(barred, -torch.inf)
+            if "bias.table" in given_inputs:  # −∞ can't be nudged: only the finite part varies
+                barred = problem.parameters["bias.table"].detach() == -torch.inf
+                given_inputs["bias.table"] = given_inputs["bias.table"].masked_fill(barred, -torch.inf)
             done = run(runner, problem.with_inputs(given_inputs), need_lse)
             assert done is not None
             context, lse = done

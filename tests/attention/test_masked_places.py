@@ -39,7 +39,7 @@ DEAD: dict[str, tuple[Callable[[Problem], Problem], Tensor]] = {
     "causal far behind": (lambda p: replace(p, mask=Causal(-100)), torch.tensor([[True] * 5])),
     "dense": (lambda p: replace(p, mask=Dense(_row_seen([1, 4]))), torch.tensor([[False, True, False, False, True]])),
     "bias": (
-        lambda p: replace(p, bias=_rows_barred([0, 3]).to(p.q.dtype)),
+        lambda p: replace(p, dense_bias=_rows_barred([0, 3]).to(p.q.dtype)),
         torch.tensor([[True, False, False] * 2])[:, :5],
     ),
     "causal & padding of length 0": (
@@ -51,7 +51,7 @@ DEAD: dict[str, tuple[Callable[[Problem], Problem], Tensor]] = {
         torch.tensor([[True] * 5, [False] * 5, [False] * 5]),
     ),
     "bias & causal": (
-        lambda p: replace(p, mask=Causal(0), bias=_rows_barred([0, 1]).to(p.q.dtype)),
+        lambda p: replace(p, mask=Causal(0), dense_bias=_rows_barred([0, 1]).to(p.q.dtype)),
         torch.tensor([[True, True, False, False, False]]),
     ),
 }
@@ -135,7 +135,7 @@ UNSEEN: dict[str, tuple[Callable[[Problem], Problem], Tensor]] = {
         (torch.arange(7) >= 4).expand(3, 7),
     ),
     "bias column": (
-        lambda p: replace(p, bias=torch.zeros(7, dtype=p.q.dtype).masked_fill(torch.arange(7) == 3, -torch.inf)),
+        lambda p: replace(p, dense_bias=torch.zeros(7, dtype=p.q.dtype).masked_fill(torch.arange(7) == 3, -torch.inf)),
         (torch.arange(7) == 3).expand(3, 7),
     ),
     "causal & padding": (
@@ -213,7 +213,7 @@ def test_finite_values_in_masked_places_are_harmless(name: str, dtype: torch.dty
     options = {
         "causal": {"mask": Causal()},
         "dense": {"mask": Dense(last_only)},
-        "bias": {"bias": torch.zeros(5, 7, dtype=dtype).masked_fill(~last_only, -torch.inf)},
+        "bias": {"dense_bias": torch.zeros(5, 7, dtype=dtype).masked_fill(~last_only, -torch.inf)},
         "padding": {"mask": Padding(torch.tensor([6, 6, 6]))},
     }
     clean = replace(Case(SIZES).make(dtype), **options[name])

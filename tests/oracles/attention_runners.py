@@ -35,7 +35,7 @@ def run(runner: str, problem: Problem, need_lse: bool = False) -> tuple[Tensor, 
     backend, setting = RUNNERS[runner]
     p = problem
     with setting():
-        call = build_call(p.q, p.k, p.v, p.score, p.mask, p.bias, p.softcap, p.sink, 0.0, need_lse)
+        call = build_call(p.q, p.k, p.v, **p.options, dropout=0.0, need_lse=need_lse)
         if backend.refuses(call) is not None:
             return None
         return backend.run(call)

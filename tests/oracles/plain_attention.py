@@ -35,6 +35,7 @@ def plain_attention(
     bias: Tensor | None = None,
     softcap: float | None = None,
     sink: Tensor | None = None,
+    factor: Tensor | None = None,
 ) -> PlainResult:
     """softmax(softcap(formula(q, k)) + bias | visible, sink) · v, all tables written out.
 
@@ -43,6 +44,7 @@ def plain_attention(
         visible: bool (B, H, Q, K), True = may attend.
         bias: (B, H, Q, K), −∞ counts as masked.
         sink: (H,) logits without a value.
+        factor: (B, H, Q, K), multiplied after the softmax.
     """
     heads, groups = q.shape[1], k.shape[1]
     head_of = [h // (heads // groups) for h in range(heads)]
@@ -53,6 +55,7 @@ def plain_attention(
     if bias is not None:
         visible = visible & (bias > -torch.inf)
         scores = scores + torch.where(bias > -torch.inf, bias, torch.zeros_like(bias))
+    visible = visible & (scores > -torch.inf)  # a similarity of 0 counts as masked
     alive = visible.any(-1)
     # a finite stand-in keeps the gradient of rows without keys finite; its result is thrown away
     safe = torch.where(visible, scores, torch.full_like(scores, -torch.inf))
@@ -61,7 +64,10 @@ def plain_attention(
     padded = safe if sink is None else torch.cat([safe, sink.view(1, -1, 1, 1).expand(*safe.shape[:-1], 1)], -1)
     weights = padded.softmax(-1)[..., : scores.shape[-1]]
     weights = torch.where(alive[..., None], weights, torch.zeros_like(weights))
-    row = torch.where(alive[..., None], safe.softmax(-1), torch.zeros_like(safe))
+    if factor is not None:
+        weights = weights * factor
+    mass = weights.detach().sum(-1, keepdim=True)
+    row = weights / torch.where(mass > 0, mass, torch.ones_like(mass))
     return PlainResult(
         context=weights @ v,
         lse=torch.where(alive, lse, torch.full_like(lse, -torch.inf)),
@@ -75,14 +81,15 @@ def loop_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    scale: float,
+    pair: Callable[[int, list[float], list[float]], float],
     visible: Tensor,
     bias: Tensor | None = None,
     softcap: float | None = None,
     sink: Tensor | None = None,
+    factor: Tensor | None = None,
 ) -> PlainResult:
-    """The same for score scale · ⟨q, k⟩, one number at a time; arguments and shapes as for `plain_attention`."""
-    (batch, heads, queries, width), (groups, keys), value_width = q.shape, k.shape[1:3], v.shape[-1]
+    """The same, one number at a time; `pair` scores a head's query and key, the rest as for `plain_attention`."""
+    (batch, heads, queries, _), (groups, keys), value_width = q.shape, k.shape[1:3], v.shape[-1]
     context = torch.zeros(batch, heads, queries, value_width, dtype=torch.float64)
     lse = torch.full((batch, heads, queries), -torch.inf, dtype=torch.float64)
     weights = torch.zeros(batch, heads, queries, keys, dtype=torch.float64)
@@ -96,17 +103,23 @@ def loop_attention(
                     extra = 0.0 if bias is None else float(bias[b, h, i, j])
                     if not visible[b, h, i, j] or extra == -math.inf:
                         continue
-                    s = scale * math.fsum(float(q[b, h, i, d]) * float(k[b, g, j, d]) for d in range(width))
+                    s = pair(h, q[b, h, i].tolist(), k[b, g, j].tolist())
+                    if s == -math.inf:
+                        continue
                     scores[j] = extra + (s if softcap is None else softcap * math.tanh(s / softcap))
                 if not scores:
                     continue
                 total = math.fsum(math.exp(s) for s in scores.values())
                 whole = total + (0.0 if sink is None else math.exp(float(sink[h])))
                 lse[b, h, i] = math.log(total)
-                mass[b, h, i] = total / whole
-                entropy[b, h, i] = -math.fsum(math.exp(s) / total * (s - math.log(total)) for s in scores.values())
-                for j, s in scores.items():
-                    weights[b, h, i, j] = math.exp(s) / whole
+                row = {
+                    j: math.exp(s) / whole * (1.0 if factor is None else float(factor[b, h, i, j]))
+                    for j, s in scores.items()
+                }
+                mass[b, h, i] = left = math.fsum(row.values())
+                entropy[b, h, i] = -math.fsum(p / left * math.log(p / left) for p in row.values() if p > 0)
+                for j, p in row.items():
+                    weights[b, h, i, j] = p
                     for d in range(value_width):
-                        context[b, h, i, d] += math.exp(s) / whole * float(v[b, g, j, d])
+                        context[b, h, i, d] += p * float(v[b, g, j, d])
     return PlainResult(context, lse, weights, mass, entropy)

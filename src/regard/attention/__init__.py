@@ -1,21 +1,36 @@
-"""The operator and the map: `attend`, `AttentionMap`, `attention_plan`, scores and masks."""
+"""The operator and the map: `attend`, `AttentionMap`, `attention_plan`, scores, masks, biases and factors."""
 
+from regard.attention.biases import ALiBi, Bias, Factor, GaussianFactor, RelativeBias
 from regard.attention.dispatch import AttentionPlan
 from regard.attention.map import AttentionMap
-from regard.attention.masks import Causal, Dense, Mask, Padding
+from regard.attention.masks import Causal, Dense, Document, Mask, Near, Padding, Prefix, Window
 from regard.attention.operator import attend, attention_plan
-from regard.attention.scores import Dot, ScaledDot, Score
+from regard.attention.scores import Additive, Cosine, Dot, Gaussian, General, Kernel, ScaledDot, Score
 
 __all__ = [
+    "ALiBi",
+    "Additive",
     "AttentionMap",
     "AttentionPlan",
+    "Bias",
     "Causal",
+    "Cosine",
     "Dense",
+    "Document",
     "Dot",
+    "Factor",
+    "Gaussian",
+    "GaussianFactor",
+    "General",
+    "Kernel",
     "Mask",
+    "Near",
     "Padding",
+    "Prefix",
+    "RelativeBias",
     "ScaledDot",
     "Score",
+    "Window",
     "attend",
     "attention_plan",
 ]

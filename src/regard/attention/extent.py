@@ -38,10 +38,8 @@ class Extent:
                 f"q and k must have the same number of axes, 2 or more: q is {shape(q)}, k is {shape(k)}; "
                 "expected (B, H, Q, D) and (B, G, K, D), (B, Q, D) and (B, K, D), or (Q, D) and (K, D)"
             )
-        if q.shape[-1] == 0:
+        if q.shape[-1] == 0 or k.shape[-1] == 0:
             raise ArgumentError(f"q and k must have a width of 1 or more: q is {shape(q)}, k is {shape(k)}")
-        if q.shape[-1] != k.shape[-1]:
-            raise ArgumentError(f"q and k must have the same width: q is {shape(q)}, k is {shape(k)}")
         leading = tuple(q.shape[:-2])
         heads, groups = (q.shape[-3], k.shape[-3]) if q.ndim >= 4 else (1, 1)
         batch = leading[:-1] if q.ndim >= 4 else leading
@@ -79,9 +77,20 @@ class Extent:
         Raises:
             ArgumentError: it doesn't broadcast to the scores, or is on another device.
         """
+        x = self._broadcast(x, self.shape, name)
+        return x.expand(*x.shape[:-1], self.keys)
+
+    def column(self, x: Tensor, name: str) -> Tensor:
+        """Bring a tensor that broadcasts to (…, Q), a number for each query, to (B or 1, H or 1, Q or 1, 1).
+
+        Raises:
+            ArgumentError: as for `table`.
+        """
+        return self._broadcast(x[..., None], (*self.shape[:-1], 1), name)
+
+    def _broadcast(self, x: Tensor, target: tuple[int, ...], name: str) -> Tensor:
         if x.device != self.device:
             raise ArgumentError(f"{name} is on {x.device}, queries and keys are on {self.device}")
-        target = self.shape
         fits = x.ndim <= len(target) and all(
             size in (1, wanted) for size, wanted in zip(reversed(x.shape), reversed(target), strict=False)
         )
@@ -89,15 +98,15 @@ class Extent:
             raise ArgumentError(f"{name} is {shape(x)}, which doesn't broadcast to the scores {target}")
         x = x.reshape((1,) * (len(target) - x.ndim) + tuple(x.shape))
         if len(target) == 2:
-            x = x[None, None]
-        elif len(target) == 3:
-            x = x[:, None]
-        elif len(target) > 4:
+            return x[None, None]
+        if len(target) == 3:
+            return x[:, None]
+        if len(target) > 4:
             # several batch axes: only those that really vary can be written out
             if any(size != 1 for size in x.shape[:-3]):
                 x = x.expand(*target[:-3], *x.shape[-3:])
             x = x.flatten(0, -4)
-        return x.expand(*x.shape[:-1], self.keys)
+        return x
 
 
 def shape(x: Tensor) -> tuple[int, ...]:

@@ -4,11 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from regard.attention.biases import Bias, Factor
 from regard.attention.index import parse_index
 from regard.attention.masks import Mask
 from regard.attention.operator import SCALED_DOT
-from regard.attention.rows import Measure, by_rows, lse_of, normalised, row_lse, row_totals, row_weights
+from regard.attention.rows import Block, Measure, blocks_of, by_rows, lse_of, normalised, row_lse, row_totals, sunk
 from regard.attention.scores import Score
 from regard.attention.scoring import Scoring, build_scoring
 from regard.errors import ArgumentError
@@ -25,7 +27,7 @@ class AttentionMap:
     differentiable; `top`, `entropy`, `received` and `mass` are not.
 
     Args:
-        q, k, score, mask, bias, softcap, sink: as for `attend`.
+        q, k, score, mask, bias, factor, softcap, sink: as for `attend`.
 
     Raises:
         ArgumentError: as for `attend`.
@@ -38,11 +40,12 @@ class AttentionMap:
         *,
         score: Score = SCALED_DOT,
         mask: Mask | None = None,
-        bias: Tensor | None = None,
+        bias: Bias | Tensor | None = None,
+        factor: Factor | Tensor | None = None,
         softcap: float | None = None,
         sink: Tensor | None = None,
     ) -> None:
-        self._scoring = build_scoring(q, k, score, mask, bias, softcap, sink)
+        self._scoring = build_scoring(q, k, score, mask, bias, factor, softcap, sink)
         self._known_lse: Tensor | None = None
 
     @property
@@ -85,9 +88,14 @@ class AttentionMap:
         return self._scoring.extent.restore(self._lse(), 1)
 
     def mass(self) -> Tensor:
-        """What each row of the table sums to, (B, H, Q): 1, σ(ℓ − sink) with a sink, 0 where no key is seen."""
+        """What each row of the table sums to, (B, H, Q): 1 or less with a sink or a factor, 0 where no key is seen."""
+        table = self._scoring
         with torch.no_grad():
-            return self._scoring.extent.restore(self._scoring.mass(self._lse()), 1)
+            if table.factor is not None:
+                return table.extent.restore(self._by_rows(lambda block: (block.weights().sum(-1),))[0], 1)
+            lse = self._lse()
+            mass = (lse > -torch.inf).to(lse.dtype) if table.sink is None else sunk(lse, table.sink)
+            return table.extent.restore(mass, 1)
 
     def top(self, n: int) -> tuple[Tensor, Tensor]:
         """The n heaviest keys of each query, heaviest first, ties by lower index.
@@ -102,10 +110,18 @@ class AttentionMap:
         if not isinstance(n, int) or not 1 <= n <= keys:
             raise ArgumentError(f"top: n must be an integer from 1 to the number of keys, {keys}, not {n!r}")
 
-        def pick(part: Scoring, scores: Tensor) -> tuple[Tensor, Tensor]:
-            best, index = _top_stable(scores, n)
-            weights = _whole_rows(part, scores).gather(-1, index)
-            return weights, index.masked_fill(best == -torch.inf, -1)
+        def pick(block: Block) -> tuple[Tensor, Tensor]:
+            ranked, factor = block.scores, block.factor()
+            if factor is not None:
+                ranked = ranked + factor.log()
+            weights = block.weights()
+            missing = n - ranked.shape[-1]
+            if missing > 0:  # the other keys are seen by none of these rows
+                ranked, weights = F.pad(ranked, (0, missing), value=-torch.inf), F.pad(weights, (0, missing))
+            best, index = _top_stable(ranked, n)
+            nothing = best == -torch.inf
+            weights = weights.gather(-1, index).masked_fill(nothing, 0.0)
+            return weights, (index + block.columns.start).masked_fill(nothing, -1)
 
         weights, index = self._by_rows(pick)
         restore = self._scoring.extent.restore
@@ -115,12 +131,15 @@ class AttentionMap:
         """Entropy of each row in nats, (B, H, Q): 0 where no key is seen, at most ln K.
 
         Args:
-            of_mass: False: of the row normalised to sum 1. True: −Σ p ln p of the weights as they are, with a sink less
-                than their normalised entropy.
+            of_mass: False: of the row normalised to sum 1. True: −Σ p ln p of the weights as they are, with a sink or a
+                factor less than their normalised entropy.
         """
 
-        def measure(part: Scoring, scores: Tensor) -> tuple[Tensor]:
-            p = _whole_rows(part, scores) if of_mass else row_weights(scores)
+        def measure(block: Block) -> tuple[Tensor]:
+            p = block.weights()
+            if not of_mass:
+                mass = p.sum(-1, keepdim=True)
+                p = p / mass.masked_fill(mass == 0.0, 1.0)
             return (torch.special.entr(p).sum(-1),)
 
         return self._scoring.extent.restore(self._by_rows(measure)[0], 1)
@@ -130,11 +149,9 @@ class AttentionMap:
         sizes = self._scoring.extent
         shape = (sizes.batch, sizes.heads, sizes.keys)
         total = self._scoring.q.new_zeros(shape, dtype=self._scoring.dtype)
-
         with torch.no_grad():
-            for batch, rows in self._scoring.blocks(slice(0, sizes.queries)):
-                part = self._scoring.crop(batch, slice(0, sizes.heads))
-                total[batch] += _whole_rows(part, part.scores(rows, slice(0, sizes.keys))).sum(-2)
+            for region, block in blocks_of(self._scoring, slice(0, sizes.queries)):
+                total[region.batch, region.heads, region.columns] += block.weights().sum(-2)
         return total if len(sizes.leading) == 2 else total.reshape(*sizes.leading, sizes.keys)
 
     def _by_rows(self, measure: Measure) -> tuple[Tensor, ...]:
@@ -146,30 +163,27 @@ class AttentionMap:
         if _differentiated(table):
             return lse_of(*row_totals(table, slice(0, table.extent.queries)))
         if self._known_lse is None:
-            self._known_lse = self._by_rows(lambda part, scores: (row_lse(scores),))[0]
+            self._known_lse = self._by_rows(lambda block: (row_lse(block.scores),))[0]
         return self._known_lse
 
 
 def _weights(table: Scoring, rows: slice, columns: slice) -> Tensor:
     """Weights (B, H, rows, columns) of a crop; over all keys only blocks of rows are ever held."""
-    scores = table.scores(rows, columns)
+    parts = table.parts(table.region(rows, columns))
+    block = Block(table, parts, rows, columns, table.scores_from(parts, rows, columns))
     if columns.start == 0 and columns.stop == table.extent.keys:
-        return _whole_rows(table, scores)
+        return block.weights()
     peak, total = row_totals(table, rows)
-    weights = normalised(scores, peak, total)
-    return weights if table.sink is None else weights * table.mass(lse_of(peak, total))[..., None]
-
-
-def _whole_rows(table: Scoring, scores: Tensor) -> Tensor:
-    """Weights of whole rows of scores (B, H, rows, K)."""
-    weights = row_weights(scores)
-    return weights if table.sink is None else weights * table.mass(row_lse(scores))[..., None]
+    weights = normalised(block.scores, peak, total)
+    if "sink" in parts:
+        weights = weights * sunk(lse_of(peak, total), parts["sink"])[..., None]
+    factor = block.factor()
+    return weights if factor is None else weights * factor
 
 
 def _differentiated(table: Scoring) -> bool:
     """Whether a gradient may flow through ℓ."""
-    inputs = (table.q, table.k, table.bias)
-    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    return torch.is_grad_enabled() and any(operand.tensor.requires_grad for operand in table.operands.values())
 
 
 def _top_stable(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,7 @@
 """Masks: which keys a query may attend to. True always means "may attend".
 
-A mask is a small immutable object. `resolve` brings it, for given sizes, into one normal form, `Visibility`, from which
-any block can be made and from which a backend sees at once whether a causal limit and a key table are all there is, so
-that it need not write out a table of queries × keys.
+A mask is a small immutable object; `&` and `|` combine two. `resolve` brings it, for given sizes, into one normal form,
+`Visibility`, from which any block can be made.
 """
 
 from abc import ABC, abstractmethod
@@ -12,48 +11,12 @@ import torch
 from torch import Tensor
 
 from regard.attention.extent import Extent
-from regard.errors import ArgumentError, UnsupportedError
-
-
-@dataclass(frozen=True)
-class Visibility:
-    """The conjunction of a causal limit, a key table and a dense table; None means "no limit of this kind".
-
-    Attributes:
-        causal: query i sees keys j ≤ i + causal.
-        keys: (B or 1, K) bool, the keys that any query may see.
-        dense: (B or 1, H or 1, Q or 1, K) bool.
-    """
-
-    causal: int | None = None
-    keys: Tensor | None = None
-    dense: Tensor | None = None
-
-    def __and__(self, other: "Visibility") -> "Visibility":
-        limits = [limit for limit in (self.causal, other.causal) if limit is not None]
-        return Visibility(min(limits, default=None), _both(self.keys, other.keys), _both(self.dense, other.dense))
-
-    def block(self, rows: slice, columns: slice, device: torch.device) -> Tensor | None:
-        """The part for queries `rows` and keys `columns` (slices with start and stop set).
-
-        Returns:
-            bool, broadcastable to (B, H, rows, columns), or None where every key of the block can be seen.
-        """
-        table: Tensor | None = None
-        if self.causal is not None and columns.stop - 1 > rows.start + self.causal:
-            i = torch.arange(rows.start, rows.stop, device=device)
-            j = torch.arange(columns.start, columns.stop, device=device)
-            table = (j[None, :] <= i[:, None] + self.causal)[None, None]  # (1, 1, rows, columns)
-        if self.keys is not None:
-            table = _both(table, self.keys[:, None, None, columns])
-        if self.dense is not None:
-            part = self.dense if self.dense.shape[2] == 1 else self.dense[:, :, rows]
-            table = _both(table, part[..., columns])
-        return table
+from regard.attention.visibility import Visibility, readable
+from regard.errors import ArgumentError
 
 
 class Mask(ABC):
-    """Base of the masks; `&` combines two."""
+    """Base of the masks; `&` (both must allow) and `|` (one must) combine two."""
 
     @abstractmethod
     def resolve(self, extent: Extent) -> Visibility:
@@ -77,9 +40,9 @@ class Mask(ABC):
         return And(self, other)
 
     def __or__(self, other: "Mask") -> "Mask":
-        raise UnsupportedError(
-            "masks can be combined with & (both must allow); | is not supported yet: give the table as Dense(a | b)"
-        )
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return Or(self, other)
 
 
 @dataclass(frozen=True)
@@ -95,25 +58,114 @@ class And(Mask):
 
 
 @dataclass(frozen=True)
+class Or(Mask):
+    """A key is visible if one of the masks, or both, allow it. Written `a | b`."""
+
+    left: Mask
+    right: Mask
+
+    def resolve(self, extent: Extent) -> Visibility:
+        """See `Mask.resolve`; two limits of the last key, such as `Prefix | Causal`, become one."""
+        a, b = self.left.resolve(extent), self.right.resolve(extent)
+        if not (_upper_only(a) and _upper_only(b)) or a.unlimited or b.unlimited:
+            return a | b
+        if a.stop is None and b.stop is None and a.causal is not None and b.causal is not None:
+            return Visibility(causal=max(a.causal, b.causal))
+        ends = (x.interval(extent.queries, extent.keys, extent.device)[1] for x in (a, b))
+        return Visibility(stop=torch.maximum(*ends))
+
+
+@dataclass(frozen=True, eq=False)
 class Causal(Mask):
     """Query i sees keys j ≤ i + offset.
 
     Args:
         offset: None aligns the ends (offset = K − Q), so that a cached step, whose queries are the last positions,
-            is right; 0 aligns the starts. K is the number of filled keys, never the capacity of a cache.
+            is right; 0 aligns the starts; integers (B,) give each batch element its own. K is the number of filled
+            keys, never the capacity of a cache.
     """
 
-    offset: int | None = None
+    offset: int | Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.offset is not None and (not isinstance(self.offset, int) or isinstance(self.offset, bool)):
-            raise UnsupportedError(
-                f"Causal: offset must be one int for all batch elements or None, not {type(self.offset).__name__}"
-            )
+        object.__setattr__(self, "offset", _checked_offset("Causal", self.offset))
+
+    def __repr__(self) -> str:
+        return f"Causal({_shown(self.offset)})"
 
     def resolve(self, extent: Extent) -> Visibility:
         """See `Mask.resolve`."""
-        return Visibility(causal=extent.keys - extent.queries if self.offset is None else self.offset)
+        offset = placed("Causal: offset", self.offset, extent)
+        if isinstance(offset, int):
+            return Visibility(causal=offset)
+        return Visibility(stop=_positions(extent) + (offset + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Mask):
+    """Query i, at position p = i + offset among the keys, sees keys p − left ≤ j ≤ p + right.
+
+    Args:
+        left: how many keys before its own position a query sees; None is all.
+        right: how many after it; None is all, 0 makes the window causal.
+        offset: as for `Causal`.
+    """
+
+    left: int | None
+    right: int | None
+    offset: int | Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, x in (("left", self.left), ("right", self.right)):
+            if x is not None and (isinstance(x, bool) or not isinstance(x, int) or x < 0):
+                raise ArgumentError(f"Window: {name} must be an integer of 0 or more, or None, not {x!r}")
+        object.__setattr__(self, "offset", _checked_offset("Window", self.offset))
+
+    def __repr__(self) -> str:
+        return f"Window({self.left}, {self.right}, {_shown(self.offset)})"
+
+    def resolve(self, extent: Extent) -> Visibility:
+        """See `Mask.resolve`."""
+        offset = placed("Window: offset", self.offset, extent)
+        if isinstance(offset, int):
+            return Visibility(
+                causal=None if self.right is None else offset + self.right,
+                lower=None if self.left is None else offset - self.left,
+            )
+        position = _positions(extent) + offset  # (B, 1, Q, 1)
+        return Visibility(
+            start=None if self.left is None else position - self.left,
+            stop=None if self.right is None else position + (self.right + 1),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Near(Mask):
+    """Query i sees keys within `radius` of its centre: |j − centre_i| ≤ radius (Luong et al. 2015, section 3.2, local).
+
+    Args:
+        centre: positions among the keys, (Q,) or as the queries without their width, (…, Q); they may be fractions.
+        radius: D of the paper, 0 or more.
+    """
+
+    centre: Tensor
+    radius: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.centre, Tensor) or self.centre.dtype == torch.bool or self.centre.ndim == 0:
+            raise ArgumentError("Near: centre must be a tensor of numbers (…, Q)")
+        if isinstance(self.radius, bool) or not isinstance(self.radius, (int, float)) or not self.radius >= 0:
+            raise ArgumentError(f"Near: radius must be a number of 0 or more, not {self.radius!r}")
+
+    def __repr__(self) -> str:
+        return f"Near({tuple(self.centre.shape)}, {self.radius})"
+
+    def resolve(self, extent: Extent) -> Visibility:
+        """See `Mask.resolve`."""
+        centre = extent.column(self.centre.detach(), "Near: centre").double()
+        return Visibility(
+            start=torch.ceil(centre - self.radius).long(), stop=torch.floor(centre + self.radius).long() + 1
+        )
 
 
 class Padding(Mask):
@@ -124,10 +176,7 @@ class Padding(Mask):
     """
 
     def __init__(self, lengths: Tensor) -> None:
-        if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.dtype == torch.bool:
-            kind = str(lengths.dtype) if isinstance(lengths, Tensor) else type(lengths).__name__
-            raise ArgumentError(f"Padding: lengths must be an integer tensor (B,), not {kind}")
-        self.lengths = lengths.detach().clone()  # the caller may go on counting in its own
+        self.lengths = _integers("Padding: lengths", lengths)
         # One Padding serves all layers of a model: it is checked and its table made once for each extent.
         self._tables: dict[tuple[int, int, torch.device, bool], Visibility] = {}
 
@@ -136,6 +185,8 @@ class Padding(Mask):
 
     def resolve(self, extent: Extent) -> Visibility:
         """See `Mask.resolve`."""
+        if torch.compiler.is_compiling():
+            return self._table(extent)
         # a table made in inference mode could not be used in training
         key = (extent.batch, extent.keys, extent.device, torch.is_inference_mode_enabled())
         if key not in self._tables:
@@ -143,18 +194,84 @@ class Padding(Mask):
         return self._tables[key]
 
     def _table(self, extent: Extent) -> Visibility:
-        lengths = self.lengths.reshape(-1)
-        if lengths.shape[0] not in (1, extent.batch):
-            raise ArgumentError(f"Padding: {lengths.shape[0]} lengths for a batch of {extent.batch}")
-        if lengths.device != extent.device:
-            raise ArgumentError(f"Padding: lengths are on {lengths.device}, queries and keys on {extent.device}")
-        if lengths.numel() and lengths.device.type == "cpu":  # elsewhere a look would wait for the device
+        lengths = _for_batch("Padding: lengths", self.lengths, extent)
+        if readable(lengths) and lengths.numel():  # elsewhere a look would wait for the device
             least, most = int(lengths.min()), int(lengths.max())
             if least < 0 or most > extent.keys:
                 raise ArgumentError(f"Padding: lengths from {least} to {most} for {extent.keys} keys")
             if least == extent.keys:
                 return Visibility()
-        return Visibility(keys=torch.arange(extent.keys, device=extent.device)[None, :] < lengths[:, None])  # (B, K)
+        return Visibility(keys=torch.arange(extent.keys, device=extent.device) < lengths)  # (B, 1, 1, K)
+
+
+class Prefix(Mask):
+    """Every query sees the first `length` keys; `Prefix(n) | Causal()` is the mask of a prefix language model.
+
+    Args:
+        length: an integer, or integers (B,), 0 or more.
+    """
+
+    def __init__(self, length: int | Tensor) -> None:
+        if isinstance(length, Tensor):
+            self.length: int | Tensor = _integers("Prefix: length", length)
+        elif isinstance(length, bool) or not isinstance(length, int) or length < 0:
+            raise ArgumentError(f"Prefix: length must be an integer of 0 or more or a tensor (B,), not {length!r}")
+        else:
+            self.length = length
+
+    def __repr__(self) -> str:
+        return f"Prefix({_shown(self.length)})"
+
+    def resolve(self, extent: Extent) -> Visibility:
+        """See `Mask.resolve`."""
+        if isinstance(self.length, int):
+            end = torch.full((1, 1, 1, 1), self.length, dtype=torch.long, device=extent.device)
+            return Visibility() if self.length >= extent.keys else Visibility(stop=end)
+        length = _for_batch("Prefix: length", self.length, extent)
+        if readable(length) and length.numel() and int(length.min()) < 0:
+            raise ArgumentError(f"Prefix: length must be 0 or more, not {int(length.min())}")
+        return Visibility(stop=length)
+
+
+class Document(Mask):
+    """Packed sequences: a query sees the keys of its own document.
+
+    Args:
+        query_ids: integers, (Q,) or (B, Q): which document each query belongs to; a negative one belongs to none.
+        key_ids: the same for keys, (K,) or (B, K); None is `query_ids`.
+    """
+
+    def __init__(self, query_ids: Tensor, key_ids: Tensor | None = None) -> None:
+        self.query_ids = _integers("Document: query_ids", query_ids, (1, 2))
+        self.key_ids = self.query_ids if key_ids is None else _integers("Document: key_ids", key_ids, (1, 2))
+
+    def __repr__(self) -> str:
+        return f"Document({tuple(self.query_ids.shape)}, {tuple(self.key_ids.shape)})"
+
+    def resolve(self, extent: Extent) -> Visibility:
+        """See `Mask.resolve`; documents that lie one after the other become an interval of keys for each query."""
+        queries = self._rows("query_ids", self.query_ids, extent, extent.queries)
+        keys = self._rows("key_ids", self.key_ids, extent, extent.keys)
+        batch = max(queries.shape[0], keys.shape[0])
+        queries, keys = queries.expand(batch, -1), keys.expand(batch, -1)
+        if readable(keys) and readable(queries):
+            none = torch.iinfo(torch.long).max
+            known = keys.masked_fill(keys < 0, none).contiguous()
+            if bool((known.diff(dim=-1) >= 0).all()):
+                wanted = queries.contiguous()
+                start = torch.searchsorted(known, wanted)
+                stop = torch.searchsorted(known, wanted, right=True).masked_fill(wanted < 0, 0)
+                return Visibility(start=start[:, None, :, None], stop=stop[:, None, :, None])
+        return Visibility(documents=((queries[:, None, :, None], keys[:, None, None, :]),))
+
+    def _rows(self, name: str, ids: Tensor, extent: Extent, length: int) -> Tensor:
+        if ids.device != extent.device:
+            raise ArgumentError(f"Document: {name} are on {ids.device}, queries and keys on {extent.device}")
+        if ids.shape[-1] != length or (ids.ndim == 2 and ids.shape[0] not in (1, extent.batch)):
+            raise ArgumentError(
+                f"Document: {name} are {tuple(ids.shape)}: expected ({length},) or ({extent.batch}, {length})"
+            )
+        return ids.view(-1, length).long()
 
 
 class Dense(Mask):
@@ -180,7 +297,47 @@ class Dense(Mask):
         return Visibility(dense=extent.table(self.table, "mask"))
 
 
-def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    if a is None:
-        return b
-    return a if b is None else a & b
+def placed(name: str, offset: int | Tensor | None, extent: Extent) -> int | Tensor:
+    """An offset as an int, or as integers (B, 1, 1, 1); None is K − Q."""
+    if offset is None:
+        return extent.keys - extent.queries
+    return offset if isinstance(offset, int) else _for_batch(name, offset, extent)
+
+
+def _checked_offset(owner: str, offset: int | Tensor | None) -> int | Tensor | None:
+    if isinstance(offset, Tensor):
+        return _integers(f"{owner}: offset", offset)
+    if offset is not None and (not isinstance(offset, int) or isinstance(offset, bool)):
+        raise ArgumentError(f"{owner}: offset must be an int, integers (B,) or None, not {type(offset).__name__}")
+    return offset
+
+
+def _integers(name: str, x: object, axes: tuple[int, ...] = (0, 1)) -> Tensor:
+    """A copy of an integer tensor: the caller may go on counting in its own."""
+    if not isinstance(x, Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        kind = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+        raise ArgumentError(f"{name} must be an integer tensor, not {kind}")
+    if x.ndim not in axes:
+        raise ArgumentError(f"{name} is {tuple(x.shape)}: expected {' or '.join(map(str, axes))} axes")
+    return x.detach().clone()
+
+
+def _for_batch(name: str, x: Tensor, extent: Extent) -> Tensor:
+    """One integer for each batch element, (B or 1, 1, 1, 1)."""
+    if x.device != extent.device:
+        raise ArgumentError(f"{name} are on {x.device}, queries and keys on {extent.device}")
+    if x.numel() not in (1, extent.batch):
+        raise ArgumentError(f"{name}: {x.numel()} lengths or offsets for a batch of {extent.batch}")
+    return x.long().view(-1, 1, 1, 1)
+
+
+def _positions(extent: Extent) -> Tensor:
+    return torch.arange(extent.queries, device=extent.device)[None, None, :, None]
+
+
+def _upper_only(x: Visibility) -> bool:
+    return x.limits_only and x.keys is None and x.lower is None and x.start is None
+
+
+def _shown(x: int | Tensor | None) -> str:
+    return str(x.tolist()) if isinstance(x, Tensor) else str(x)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from regard.attention.backends.contract import Call
+from regard.attention.biases import Bias, Factor
 from regard.attention.dispatch import AttentionPlan, choose, plan
 from regard.attention.extent import shape
 from regard.attention.masks import Mask
 from regard.attention.scores import ScaledDot, Score
-from regard.attention.scoring import build_scoring, check_tensor, is_number, zero_unseen
+from regard.attention.scoring import build_scoring, check_tensor, zero_unseen
 from regard.errors import ArgumentError
 
 SCALED_DOT = ScaledDot()
@@ -24,7 +25,8 @@ def attend(
     *,
     score: Score = ...,
     mask: Mask | None = ...,
-    bias: Tensor | None = ...,
+    bias: Bias | Tensor | None = ...,
+    factor: Factor | Tensor | None = ...,
     softcap: float | None = ...,
     sink: Tensor | None = ...,
     dropout: float = ...,
@@ -38,7 +40,8 @@ def attend(
     *,
     score: Score = ...,
     mask: Mask | None = ...,
-    bias: Tensor | None = ...,
+    bias: Bias | Tensor | None = ...,
+    factor: Factor | Tensor | None = ...,
     softcap: float | None = ...,
     sink: Tensor | None = ...,
     dropout: float = ...,
@@ -51,7 +54,8 @@ def attend(
     *,
     score: Score = SCALED_DOT,
     mask: Mask | None = None,
-    bias: Tensor | None = None,
+    bias: Bias | Tensor | None = None,
+    factor: Factor | Tensor | None = None,
     softcap: float | None = None,
     sink: Tensor | None = None,
     dropout: float = 0.0,
@@ -66,9 +70,13 @@ def attend(
         q: queries (B, H, Q, D); (B, Q, D), (Q, D) and more batch axes (…, H, Q, D) are accepted.
         k: keys (B, G, K, D), G dividing H: query head h reads key head h // (H / G). Otherwise axes as for q.
         v: values (B, G, K, Dv), axes as for k.
-        score: `ScaledDot()` or `Dot()`.
-        mask: which keys may be seen: `Causal()`, `Padding(lengths)`, `Dense(table)`, joined by `&`.
-        bias: added to the scores, broadcastable to (B, H, Q, K); −∞ counts as masked. May need a gradient.
+        score: `ScaledDot()`, `Dot()`, `Cosine()`, `General(weight)`, `Gaussian(sigma)`, `Additive(v)` or `Kernel()`.
+        mask: which keys may be seen: `Causal()`, `Padding(lengths)`, `Window(left, right)`, `Prefix(n)`,
+            `Document(ids)`, `Near(centre, radius)`, `Dense(table)`, joined by `&` and `|`.
+        bias: added to the scores: `ALiBi()`, `RelativeBias()` or a tensor that broadcasts to (B, H, Q, K); −∞ in it
+            counts as masked. May need a gradient.
+        factor: numbers from 0 to 1 that the weights are multiplied by after the softmax, so that a row sums to less than
+            1: `GaussianFactor(centre, sigma)` or a tensor that broadcasts to (B, H, Q, K).
         softcap: c: scores become c · tanh(score / c) before bias and mask (Gemma 2).
         sink: (H,) logits that take part in the softmax and have no value, so that a row sums to less than 1.
         dropout: probability of dropping a weight (the rest is scaled up). ℓ is that of the weights before dropout.
@@ -81,7 +89,7 @@ def attend(
     Raises:
         ArgumentError: a wrong type, shape, dtype, device or value; the message names the argument.
     """
-    call = build_call(q, k, v, score, mask, bias, softcap, sink, dropout, return_lse)
+    call = build_call(q, k, v, score, mask, bias, factor, softcap, sink, dropout, return_lse)
     context, lse = choose(call).run(call)
     extent = call.scoring.extent
     context = extent.restore(context, 2)
@@ -98,7 +106,8 @@ def attention_plan(
     *,
     score: Score = SCALED_DOT,
     mask: Mask | None = None,
-    bias: Tensor | None = None,
+    bias: Bias | Tensor | None = None,
+    factor: Factor | Tensor | None = None,
     softcap: float | None = None,
     sink: Tensor | None = None,
     dropout: float = 0.0,
@@ -108,7 +117,7 @@ def attention_plan(
 
     Arguments and errors are those of `attend`. Nothing is computed.
     """
-    return plan(build_call(q, k, v, score, mask, bias, softcap, sink, dropout, return_lse))
+    return plan(build_call(q, k, v, score, mask, bias, factor, softcap, sink, dropout, return_lse))
 
 
 def build_call(
@@ -117,7 +126,8 @@ def build_call(
     v: Tensor,
     score: Score,
     mask: Mask | None,
-    bias: Tensor | None,
+    bias: Bias | Tensor | None,
+    factor: Factor | Tensor | None,
     softcap: float | None,
     sink: Tensor | None,
     dropout: float,
@@ -129,14 +139,14 @@ def build_call(
         ArgumentError: as for `attend`.
     """
     check_tensor("v", v)
-    if not (is_number(dropout) and 0.0 <= dropout <= 1.0):
+    if isinstance(dropout, bool) or not (isinstance(dropout, (int, float)) and 0.0 <= dropout <= 1.0):
         raise ArgumentError(f"dropout must be a number from 0 to 1, not {dropout!r}")
-    scoring = build_scoring(q, k, score, mask, bias, softcap, sink)
+    scoring = build_scoring(q, k, score, mask, bias, factor, softcap, sink)
     if v.ndim != k.ndim or v.shape[:-1] != k.shape[:-1]:
         raise ArgumentError(f"v must have a row for each key: k is {shape(k)}, v is {shape(v)}")
     if v.dtype != k.dtype or v.device != k.device:
         raise ArgumentError(f"v is {v.dtype} on {v.device}, k is {k.dtype} on {k.device}: they must agree")
     values = zero_unseen(scoring.extent.heads_first(v), scoring.visibility, scoring.extent)
-    inputs = (q, k, v, bias, sink)
-    differentiated = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    inputs = (v, *(operand.tensor for operand in scoring.operands.values()))
+    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     return Call(scoring, values, dropout, need_lse, differentiated)

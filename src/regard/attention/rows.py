@@ -1,15 +1,49 @@
 """Reductions of rows of scores: largest, sum, ℓ, weights; and in blocks, so that memory stays linear in length."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from regard.attention.scoring import Scoring, rows_of
+from regard.attention.operands import Operand, Region
+from regard.attention.scoring import Scoring
 
-Measure = Callable[[Scoring, Tensor], tuple[Tensor, ...]]
-"""Results (B, H, rows, …) from part of a table and the scores (B, H, rows, K) of whole rows of it."""
+
+@dataclass(frozen=True)
+class Block:
+    """Whole rows of a part of a table.
+
+    Attributes:
+        table: the table of the batch elements and heads of the block.
+        parts: what the block needs of the operands.
+        rows: the queries.
+        columns: the keys that any of them may see.
+        scores: (B, H, rows, columns), −∞ where masked.
+    """
+
+    table: Scoring
+    parts: Mapping[str, Tensor]
+    rows: slice
+    columns: slice
+    scores: Tensor
+
+    def weights(self) -> Tensor:
+        """The weights (B, H, rows, columns)."""
+        weights = row_weights(self.scores)
+        if "sink" in self.parts:
+            weights = weights * sunk(row_lse(self.scores), self.parts["sink"])[..., None]
+        factor = self.factor()
+        return weights if factor is None else weights * factor
+
+    def factor(self) -> Tensor | None:
+        """What the softmax is multiplied by, broadcastable to (B, H, rows, columns); None is 1."""
+        return self.table.factors_from(self.parts, self.rows, self.columns)
+
+
+Measure = Callable[[Block], tuple[Tensor, ...]]
+"""Results (B, H, rows, …) of a block."""
 
 
 def row_peak(scores: Tensor) -> Tensor:
@@ -37,6 +71,13 @@ def lse_of(peak: Tensor, total: Tensor) -> Tensor:
     return (peak + total.masked_fill(dead, 1.0).log()).masked_fill(dead, -torch.inf)
 
 
+def sunk(lse: Tensor, sink: Tensor) -> Tensor:
+    """What a sink leaves to the keys, σ(ℓ − sink), of ℓ (B, H, rows) and logits (1, H, 1, 1); 0 where ℓ is −∞."""
+    dead = lse == -torch.inf
+    # a sink of −∞, which takes nothing, would make −∞ − (−∞) of a dead row
+    return torch.sigmoid(lse.masked_fill(dead, 0.0) - sink[..., 0].to(lse.dtype)).masked_fill(dead, 0.0)
+
+
 def normalised(scores: Tensor, peak: Tensor, total: Tensor) -> Tensor:
     """exp(s − m) / Z for scores (…, any keys), m and Z (…) of their rows; 0 throughout where Z is 0.
 
@@ -51,70 +92,109 @@ def row_weights(scores: Tensor) -> Tensor:
     return scores.masked_fill(dead, 0.0).softmax(-1).masked_fill(dead, 0.0)
 
 
+def blocks_of(table: Scoring, rows: slice) -> Iterable[tuple[Region, Block]]:
+    """Blocks that cover the queries `rows`, with the region of the table that each is."""
+    for region in table.blocks(rows):
+        part = table.crop(region.batch, region.heads)
+        parts = table.parts(region)
+        scores = part.scores_from(parts, region.rows, region.columns)
+        yield region, Block(part, parts, region.rows, region.columns, scores)
+
+
 def by_rows(table: Scoring, rows: slice, measure: Measure) -> tuple[Tensor, ...]:
     """Apply `measure` to blocks of whole rows and put the results (B, H, rows, …) together; without gradient."""
-    sizes, keys = table.extent, slice(0, table.extent.keys)
+    sizes = table.extent
     results: tuple[Tensor, ...] | None = None
     with torch.no_grad():
-        for batch, block in table.blocks(rows):
-            part = table.crop(batch, slice(0, sizes.heads))
-            found = measure(part, part.scores(block, keys))
+        for region, block in blocks_of(table, rows):
+            found = measure(block)
             if results is None:
                 # Written in place: small results kept between large temporary blocks would break up the heap, which
                 # then grows with every block.
                 shape = (sizes.batch, sizes.heads, rows.stop - rows.start)
                 results = tuple(x.new_empty(*shape, *x.shape[3:]) for x in found)
+            at = slice(region.rows.start - rows.start, region.rows.stop - rows.start)
             for whole, x in zip(results, found, strict=True):
-                whole[batch, :, block.start - rows.start : block.stop - rows.start] = x
+                whole[region.batch, region.heads, at] = x
         if results is None:  # no query or no batch element: the whole table is empty
-            results = measure(table, table.scores(rows, keys))
+            region = table.region(rows, slice(0, 0))
+            parts = table.parts(region)
+            scores = table.scores_from(parts, region.rows, region.columns)
+            results = measure(Block(table, parts, region.rows, region.columns, scores))
     return results
 
 
 def row_totals(table: Scoring, rows: slice) -> tuple[Tensor, Tensor]:
-    """m and Z (B, H, rows) of some rows, in memory linear in length both ways; Z is differentiable in q, k and bias."""
-    peak, total = _RowTotals.apply(table, rows, table.q, table.k, table.bias)  # type: ignore[no-untyped-call]
+    """m and Z (B, H, rows) of some rows, in memory linear in length both ways; Z is differentiable in the operands."""
+    names = tuple(table.operands)
+    tensors = [operand.tensor for operand in table.operands.values()]
+    peak, total = _RowTotals.apply(table, rows, names, *tensors)  # type: ignore[no-untyped-call]
     return peak, total
 
 
-def _totals(part: Scoring, scores: Tensor) -> tuple[Tensor, Tensor]:
-    peak = row_peak(scores)
-    return peak, row_sum(scores, peak)
+def _totals(block: Block) -> tuple[Tensor, Tensor]:
+    peak = row_peak(block.scores)
+    return peak, row_sum(block.scores, peak)
 
 
 class _RowTotals(torch.autograd.Function):
     """Blocks of scores are made again on the way back, instead of being kept."""
 
     @staticmethod
-    def forward(ctx: Any, table: Scoring, rows: slice, q: Tensor, k: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, table: Scoring, rows: slice, names: tuple[str, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
         peak, total = by_rows(table, rows, _totals)
-        ctx.save_for_backward(peak, q, k, bias)
-        ctx.table, ctx.rows = table, rows
+        ctx.save_for_backward(peak, *tensors)
+        ctx.table, ctx.rows, ctx.names = table, rows, names
         ctx.mark_non_differentiable(peak)
         return peak, total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, _: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
-        peak, q, k, bias = ctx.saved_tensors
-        table, rows = ctx.table, ctx.rows
-        grads = [None if x is None else torch.zeros_like(x, dtype=table.dtype) for x in (q, k, bias)]
-        for batch, block in table.blocks(rows):
-            part = table.crop(batch, slice(0, table.extent.heads))
-            inputs = (part.q[:, :, block], part.k, None if part.bias is None else rows_of(part.bias, block))
-            leaves = [None if x is None else x.detach().to(table.dtype).requires_grad_() for x in inputs]
-            at = slice(block.start - rows.start, block.stop - rows.start)
-            with torch.enable_grad():
-                scores = part.scores_from(*leaves, block, slice(0, table.extent.keys))
-                total = row_sum(scores, peak[batch, :, at])
-            wanted = [leaf for leaf in leaves if leaf is not None]
-            found = iter(torch.autograd.grad(total, wanted, grad[batch, :, at]))
-            for place, whole in enumerate(grads):
-                if whole is not None:
-                    target = whole[batch] if whole.shape[0] > 1 else whole
-                    (target if place == 1 else rows_of(target, block)).add_(next(found))
-        return (
-            None,
-            None,
-            *(None if whole is None else whole.to(x.dtype) for whole, x in zip(grads, (q, k, bias), strict=True)),
+        peak, *_tensors = ctx.saved_tensors
+        rows = ctx.rows
+        wanted = {name for name, need in zip(ctx.names, ctx.needs_input_grad[3:], strict=True) if need}
+
+        def total(region: Region, block: Block) -> tuple[list[Tensor], list[Tensor]]:
+            at = region.batch, region.heads, slice(region.rows.start - rows.start, region.rows.stop - rows.start)
+            return [row_sum(block.scores, peak[at])], [grad[at]]
+
+        found = gradients(ctx.table, ctx.table.operands, wanted, rows, total)
+        return None, None, None, *(found.get(name) for name in ctx.names)
+
+
+Outputs = Callable[[Region, Block], tuple[list[Tensor], list[Tensor]]]
+"""Results of a block that depend on its parts, and the gradients that arrive at them."""
+
+
+def gradients(
+    table: Scoring, operands: Mapping[str, Operand], wanted: set[str], rows: slice, outputs: Outputs
+) -> dict[str, Tensor]:
+    """Gradients of operands, block by block, in memory linear in length; summed in the dtype of the scores.
+
+    Args:
+        table: the table.
+        operands: those of the table, and others that `outputs` reads, such as values.
+        wanted: names of the operands to differentiate in.
+        rows: the queries.
+        outputs: what is differentiated.
+    """
+    sums = {name: torch.zeros_like(operands[name].tensor, dtype=table.dtype) for name in wanted}
+    for region in table.blocks(rows):
+        part = table.crop(region.batch, region.heads)
+        parts = {name: operand.part(region, table.share) for name, operand in operands.items()}
+        leaves = {name: parts[name].detach().to(table.dtype).requires_grad_() for name in wanted}
+        parts |= leaves
+        with torch.enable_grad():
+            scores = part.scores_from(parts, region.rows, region.columns)
+            results, arriving = outputs(region, Block(part, parts, region.rows, region.columns, scores))
+        reached = [(x, g) for x, g in zip(results, arriving, strict=True) if x.requires_grad]
+        if not reached:
+            continue
+        found = torch.autograd.grad(
+            [x for x, _ in reached], list(leaves.values()), [g for _, g in reached], allow_unused=True
         )
+        for name, x in zip(leaves, found, strict=True):
+            if x is not None:
+                Operand(sums[name], operands[name].kind).part(region, table.share).add_(x)
+    return {name: x.to(operands[name].tensor.dtype) for name, x in sums.items()}

@@ -1,16 +1,18 @@
 """Everything that determines the table of attention weights, checked once and in one layout; and blocks of it."""
 
-import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from regard.attention.biases import Bias, Factor, Given
 from regard.attention.extent import Extent, shape
-from regard.attention.masks import Mask, Visibility
-from regard.attention.scores import Score
+from regard.attention.masks import Mask
+from regard.attention.operands import Operand, Region
+from regard.attention.pairs import PAIRS, own_precision
+from regard.attention.scores import Form, Score, check_number
+from regard.attention.visibility import Visibility, readable
 from regard.errors import ArgumentError
 
 # Elements of one block of scores: 2¹⁸ float32 are 1 MiB, so that a block and its temporaries stay in a core's cache.
@@ -24,94 +26,123 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Scoring:
-    """Lifted queries and keys, visibility, bias, soft-cap and sink, all with axes (B, H or G, …).
+    """A table of attention weights, before anything of it is computed; all tensors with four axes.
 
-    The table is s = softcap(scale · q·k) + bias where visible and −∞ elsewhere; ℓ is the log-sum-exp of a row of s; the
-    weights are m · exp(s − ℓ), where m is the row's mass: 1, or σ(ℓ − sink) with a sink.
+    The table is s = softcap(pairs(q, k)) + bias where visible and −∞ elsewhere; ℓ is the log-sum-exp of a row of s; the
+    weights are exp(s − ℓ), times σ(ℓ − sink) with a sink, times the factor where there is one. What a row of them sums
+    to is its mass.
 
     Attributes:
-        q: (B, H, Q, D).
-        k: (B, G, K, D); G divides H, and query head h reads key head h // (H / G).
+        form: how scores are made of q and k.
+        operands: every tensor that the weights are made of: "q" (B, H, Q, ·), "k" (B, G, K, ·), "weight" of the
+            additive form, "sink" (1, H, 1, 1), and those of bias and factor under "bias." and "factor.".
         scale: factor of the inner product.
         visibility: which keys can be seen.
-        bias: (B or 1, H or 1, Q or 1, K) or None; never −∞ (that has become a part of the visibility).
+        bias: what is added to the scores; never −∞ (that has become a part of the visibility).
+        factor: what the weights are multiplied by.
         softcap: c of c · tanh(s / c) or None.
-        sink: (H,) logits or None.
         extent: sizes and the caller's layout.
     """
 
-    q: Tensor
-    k: Tensor
+    form: Form
+    operands: dict[str, Operand]
     scale: float
     visibility: Visibility
-    bias: Tensor | None
+    bias: Bias | None
+    factor: Factor | None
     softcap: float | None
-    sink: Tensor | None
     extent: Extent
+
+    @property
+    def q(self) -> Tensor:
+        """Lifted queries (B, H, Q, ·)."""
+        return self.operands["q"].tensor
+
+    @property
+    def k(self) -> Tensor:
+        """Lifted keys (B, G, K, ·)."""
+        return self.operands["k"].tensor
+
+    @property
+    def sink(self) -> Tensor | None:
+        """Logits of the sinks (1, H, 1, 1), or None."""
+        return self.operands["sink"].tensor if "sink" in self.operands else None
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of scores and statistics: float32, or float64 for float64 queries."""
         return torch.promote_types(self.q.dtype, torch.float32)
 
-    def scores(self, rows: slice, columns: slice) -> Tensor:
-        """The block of s for some queries and keys: (B, H, rows, columns), at least float32, masked places −∞."""
-        bias = None if self.bias is None else rows_of(self.bias, rows)[..., columns]
-        return self.scores_from(self.q[:, :, rows], self.k[:, :, columns], bias, rows, columns)
+    @property
+    def share(self) -> int:
+        """H / G, the query heads of a key head."""
+        return self.extent.heads // max(1, self.extent.groups)
 
-    def scores_from(self, q: Tensor, k: Tensor, bias: Tensor | None, rows: slice, columns: slice) -> Tensor:
-        """`scores` from the rows of q, k and bias that it needs, which may be leaves of a graph of their own."""
+    def parts(self, region: Region) -> dict[str, Tensor]:
+        """What a block of the table needs of each operand."""
+        return {name: operand.part(region, self.share) for name, operand in self.operands.items()}
+
+    def scores_from(self, parts: Mapping[str, Tensor], rows: slice, columns: slice) -> Tensor:
+        """The block of s for some queries and keys: (B, H, rows, columns), at least float32, masked places −∞.
+
+        Args:
+            parts: what the block needs of the operands; they may be leaves of a graph of their own.
+            rows: queries, with start and stop set.
+            columns: keys, with start and stop set.
+        """
         dtype = self.dtype
-        s = matmul_grouped(q.to(dtype), k.to(dtype).transpose(-1, -2)) * self.scale
+        wide = {name: parts[name].to(dtype) for name in ("q", "k", "weight") if name in parts}
+        s = PAIRS[self.form](wide, self.scale)
         if self.softcap is not None:
             s = torch.tanh(s / self.softcap) * self.softcap
-        if bias is not None:
-            s = s + bias.to(dtype)
+        if self.bias is not None:
+            s = s + self.bias.block(named("bias.", parts), rows, columns, self.extent).to(dtype)
         visible = self.visibility.block(rows, columns, self.extent.device)
         return s if visible is None else s.masked_fill(~visible, -torch.inf)
 
-    def mass(self, lse: Tensor) -> Tensor:
-        """The mass m of each row, given ℓ (B, H, rows): 0 for a row that sees no key."""
-        dead = lse == -torch.inf
-        if self.sink is None:
-            return (~dead).to(lse.dtype)
-        # a sink of −∞, which takes nothing, would make −∞ − (−∞) of a dead row
-        return torch.sigmoid(lse.masked_fill(dead, 0.0) - self.sink.to(lse.dtype)[:, None]).masked_fill(dead, 0.0)
+    def factors_from(self, parts: Mapping[str, Tensor], rows: slice, columns: slice) -> Tensor | None:
+        """What the weights of a block are multiplied by, broadcastable to (B, H, rows, columns); None is 1."""
+        if self.factor is None:
+            return None
+        return self.factor.block(named("factor.", parts), rows, columns, self.extent).to(self.dtype)
 
-    def blocks(self, rows: slice) -> Iterator[tuple[slice, slice]]:
-        """Batch and query ranges that cover the queries `rows` in blocks of about `BLOCK` scores over all keys."""
+    def region(self, rows: slice, columns: slice) -> Region:
+        """Some queries and keys of all heads and batch elements."""
+        return Region(slice(0, self.extent.batch), slice(0, self.extent.heads), rows, columns)
+
+    def blocks(self, rows: slice) -> Iterator[Region]:
+        """Regions that cover the queries `rows`, whole rows, in blocks of about `BLOCK` scores.
+
+        Heads stay together with those that share their keys. The columns leave out keys that no row of a block sees.
+        """
         sizes = self.extent
-        per_row = max(1, sizes.heads * sizes.keys)
-        batch = max(1, min(sizes.batch, BLOCK // max(1, per_row * min(rows.stop - rows.start, 32))))
-        step = max(1, BLOCK // (per_row * batch))
+        count, keys = max(1, rows.stop - rows.start), max(1, sizes.keys)
+        tall = min(count, 64)  # rows enough for a matrix product, if the block allows
+        heads = self.share * max(1, min(sizes.groups, BLOCK // (keys * tall * self.share)))
+        batch = max(1, min(sizes.batch, BLOCK // (keys * tall * sizes.heads)))
+        step = max(1, BLOCK // (keys * heads * batch))
         for b in range(0, sizes.batch, batch):
-            for r in range(rows.start, rows.stop, step):
-                yield slice(b, min(b + batch, sizes.batch)), slice(r, min(r + step, rows.stop))
+            for h in range(0, sizes.heads, heads):
+                at = slice(b, min(b + batch, sizes.batch)), slice(h, min(h + heads, sizes.heads))
+                seen = self.visibility.crop(*at)
+                for r in range(rows.start, rows.stop, step):
+                    block = slice(r, min(r + step, rows.stop))
+                    yield Region(*at, block, seen.columns(block, sizes.keys))
 
     def crop(self, batch: slice, heads: slice) -> "Scoring":
         """The same table for some batch elements and heads (slices with start and stop set)."""
         sizes = self.extent
-        whole = heads.start == 0 and heads.stop == sizes.heads
-        if batch.start == 0 and batch.stop == sizes.batch and whole:
+        if (batch.start, batch.stop, heads.start, heads.stop) == (0, sizes.batch, 0, sizes.heads):
             return self
-        k = self.k[batch]
-        if not whole:
-            share = sizes.heads // sizes.groups
-            k = k[:, [h // share for h in range(heads.start, heads.stop)]]
+        whole = Region(batch, heads, slice(0, sizes.queries), slice(0, sizes.keys))
+        operands = {n: Operand(x, self.operands[n].kind) for n, x in self.parts(whole).items()}
         count, n = batch.stop - batch.start, heads.stop - heads.start
-        seen = self.visibility
+        groups = operands["k"].tensor.shape[1]
         return replace(
             self,
-            q=self.q[batch, heads],
-            k=k,
-            visibility=replace(
-                seen,
-                keys=None if seen.keys is None else _part(seen.keys, batch),
-                dense=None if seen.dense is None else _part(seen.dense, batch, heads),
-            ),
-            bias=None if self.bias is None else _part(self.bias, batch, heads),
-            sink=None if self.sink is None else self.sink[heads],
-            extent=replace(sizes, leading=(count, n), batch=count, heads=n, groups=k.shape[1]),
+            operands=operands,
+            visibility=self.visibility.crop(batch, heads),
+            extent=replace(sizes, leading=(count, n), batch=count, heads=n, groups=groups),
         )
 
 
@@ -120,7 +151,8 @@ def build_scoring(
     k: Tensor,
     score: Score,
     mask: Mask | None,
-    bias: Tensor | None,
+    bias: Bias | Tensor | None,
+    factor: Factor | Tensor | None,
     softcap: float | None,
     sink: Tensor | None,
 ) -> Scoring:
@@ -140,26 +172,60 @@ def build_scoring(
         raise ArgumentError(
             f"mask must be a mask such as Causal() or Padding(lengths), not {type(mask).__name__}{hint}"
         )
-    if softcap is not None and not (is_number(softcap) and softcap > 0):
-        raise ArgumentError(f"softcap must be a finite positive number, not {softcap!r}")
+    if softcap is not None:
+        check_number("softcap", softcap)
+        if softcap <= 0:
+            raise ArgumentError(f"softcap must be a finite positive number, not {softcap!r}")
     extent = Extent.of(q, k)
+    score.check(q, k)
     visibility = Visibility() if mask is None else mask.resolve(extent)
+    extra: dict[str, Operand] = {}
     if bias is not None:
-        check_tensor("bias", bias)
-        bias = extent.table(bias, "bias")
-        barred = bias == -torch.inf
-        visibility = visibility & Visibility(dense=~barred)
-        bias = bias.masked_fill(barred, 0.0)
+        bias, barred = _given_bias(bias, extent)
+        visibility = visibility & barred
+        extra |= {f"bias.{name}": operand for name, operand in bias.operands(extent).items()}
+    if factor is not None:
+        factor = _given_factor(factor)
+        extra |= {f"factor.{name}": operand for name, operand in factor.operands(extent).items()}
     if sink is not None:
         check_tensor("sink", sink)
         if sink.numel() != extent.heads:
             raise ArgumentError(f"sink is {shape(sink)}: expected one logit for each of {extent.heads} heads")
         if sink.device != extent.device:
             raise ArgumentError(f"sink is on {sink.device}, queries and keys are on {extent.device}")
-        sink = sink.reshape(-1)
-    lifted_q, lifted_k, scale = score.lift(extent.heads_first(q), extent.heads_first(k))
-    lifted_k = zero_unseen(lifted_k, visibility, extent)
-    return Scoring(lifted_q, lifted_k, scale, visibility, bias, softcap, sink, extent)
+        extra["sink"] = Operand(sink.reshape(1, -1, 1, 1), "head")
+    heads_q, heads_k = extent.heads_first(q), extent.heads_first(k)
+    heads_k = zero_unseen(heads_k, visibility, extent)
+    with own_precision(extent.device):
+        lifted = score.lift(heads_q, heads_k)
+    operands = {"q": Operand(lifted.q, "query"), "k": Operand(lifted.k, "key")}
+    if lifted.weight is not None:
+        operands["weight"] = Operand(lifted.weight, "head")
+    return Scoring(score.form, operands | extra, lifted.scale, visibility, bias, factor, softcap, extent)
+
+
+def _given_bias(bias: Bias | Tensor, extent: Extent) -> tuple[Bias, Visibility]:
+    """The bias as an object, and the places that it bars by −∞."""
+    if isinstance(bias, Bias):
+        return bias, Visibility()
+    check_tensor("bias", bias)
+    table = extent.table(bias, "bias")
+    if readable(table) and not (table.numel() and table.detach().amin() == -torch.inf):
+        return Given(bias, "bias"), Visibility()
+    barred = bias == -torch.inf
+    seen = Visibility(dense=extent.table(~barred, "bias"))
+    return Given(bias.masked_fill(barred, 0.0), "bias"), seen
+
+
+def _given_factor(factor: Factor | Tensor) -> Factor:
+    if isinstance(factor, Factor):
+        return factor
+    check_tensor("factor", factor)
+    if readable(factor) and factor.numel():
+        least, most = (x.item() for x in torch.aminmax(factor.detach()))
+        if not (least >= 0 and most <= 1):
+            raise ArgumentError(f"factor must be from 0 to 1, and it goes from {least} to {most}")
+    return Given(factor, "factor")
 
 
 def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
@@ -170,41 +236,23 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
         visibility: which keys are seen.
         extent: sizes.
     """
-    seen_by_last = extent.keys if visibility.causal is None else extent.queries + visibility.causal
-    if visibility.dense is None and visibility.keys is None and seen_by_last >= extent.keys:
+    if visibility.unlimited or (all_seen(visibility, extent)):
         return x
     if _is_harmless(x):  # then weights of 0 do the same, without a copy
         return x
-    if visibility.dense is not None:
-        table = visibility.block(slice(0, extent.queries), slice(0, extent.keys), extent.device)
-        assert table is not None
-        seen = table.any(-2)  # (B or 1, H or 1, K)
-        if seen.shape[1] > 1:
-            seen = seen.view(seen.shape[0], extent.groups, -1, extent.keys).any(2)  # (B or 1, G, K)
-        return x.masked_fill(~seen[..., None], 0.0)
-    if visibility.keys is not None:
-        x = x.masked_fill(~visibility.keys[:, None, :, None], 0.0)
-    if seen_by_last < extent.keys:
-        seen_keys = torch.arange(extent.keys, device=x.device) < seen_by_last
-        x = x.masked_fill(~seen_keys[:, None], 0.0)
-    return x
+    seen = visibility.seen_keys(extent.queries, extent.keys, extent.device)  # (B or 1, H or 1, K)
+    if seen.shape[1] > 1:
+        seen = seen.view(seen.shape[0], extent.groups, -1, extent.keys).any(2)  # (B or 1, G, K)
+    return x.masked_fill(~seen[..., None], 0.0)
 
 
-def matmul_grouped(a: Tensor, b: Tensor) -> Tensor:
-    """a (B, H, M, N) times b (B, G, N, P), query head h with key head h // (H / G), without repeating b."""
-    heads, groups = a.shape[1], b.shape[1]
-    with own_precision(a.device):
-        if heads == groups:
-            return a @ b
-        batch, _, rows, inner = a.shape
-        folded = a.reshape(batch, groups, heads // groups * rows, inner)
-        return (folded @ b).view(batch, heads, rows, b.shape[-1])
-
-
-def own_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Products inside it keep the dtype of their factors; autocast would round scores to half precision."""
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+def all_seen(visibility: Visibility, extent: Extent) -> bool:
+    """Whether it is plain, without looking at a tensor, that every key is seen by some query."""
+    seen = visibility
+    if not seen.limits_only or seen.keys is not None or seen.start is not None or seen.stop is not None:
+        return False
+    last = seen.causal is None or extent.queries + seen.causal >= extent.keys
+    return last and (seen.lower is None or seen.lower <= 0) and extent.queries > 0
 
 
 def check_tensor(name: str, x: object) -> None:
@@ -215,17 +263,12 @@ def check_tensor(name: str, x: object) -> None:
         raise ArgumentError(f"{name} is {x.dtype}: expected float32, float64, float16 or bfloat16")
 
 
-def is_number(x: object) -> bool:
-    """Whether x is a finite real number."""
-    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
-
-
 def _is_harmless(x: Tensor) -> bool:
     """Whether x surely holds no NaN, no infinity and nothing so large that a score of it could become infinite.
 
     Asked only where the answer is cheap: one reading pass on the CPU.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not readable(x):
         return False
     if x.numel() == 0:
         return True
@@ -233,12 +276,6 @@ def _is_harmless(x: Tensor) -> bool:
     return least.item() > -HARMLESS and most.item() < HARMLESS  # False for NaN
 
 
-def rows_of(table: Tensor, rows: slice) -> Tensor:
-    """The rows of a bias or mask (B or 1, H or 1, Q or 1, K)."""
-    return table if table.shape[2] == 1 else table[:, :, rows]
-
-
-def _part(x: Tensor, batch: slice, heads: slice | None = None) -> Tensor:
-    if x.shape[0] > 1:
-        x = x[batch]
-    return x[:, heads] if heads is not None and x.shape[1] > 1 else x
+def named(prefix: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parts whose names begin with the prefix, without it."""
+    return {name.removeprefix(prefix): x for name, x in parts.items() if name.startswith(prefix)}

@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.rows import row_lse, row_weights
-from regard.attention.scoring import matmul_grouped
+from regard.attention.pairs import matmul_grouped
+from regard.attention.rows import Block, row_lse
 
 
 class Reference(Backend):
@@ -24,15 +24,14 @@ class Reference(Backend):
     def run(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """See `Backend.run`."""
         table = call.scoring
-        scores = table.scores(slice(0, table.extent.queries), slice(0, table.extent.keys))  # (B, H, Q, K)
-        weights = row_weights(scores)
-        lse = row_lse(scores) if call.need_lse or table.sink is not None else None  # (B, H, Q)
-        if table.sink is not None and lse is not None:
-            weights = weights * table.mass(lse)[..., None]
+        rows, columns = slice(0, table.extent.queries), slice(0, table.extent.keys)
+        parts = table.parts(table.region(rows, columns))
+        block = Block(table, parts, rows, columns, table.scores_from(parts, rows, columns))  # (B, H, Q, K)
+        weights = block.weights()
         if call.dropout:
             weights = F.dropout(weights, call.dropout)
         context = matmul_grouped(weights, call.v.to(weights.dtype))  # (B, H, Q, Dv)
-        return context.to(call.v.dtype), lse if call.need_lse else None
+        return context.to(call.v.dtype), row_lse(block.scores) if call.need_lse else None
 
 
 REFERENCE = Reference()

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.scoring import Scoring, own_precision
+from regard.attention.pairs import own_precision
+from regard.attention.scoring import Scoring, named
+from regard.attention.visibility import Visibility
 
 CpuFlash = Callable[..., tuple[Tensor, Tensor]]
 
@@ -26,8 +28,12 @@ class SDPA(Backend):
     def refuses(self, call: Call) -> str | None:
         """See `Backend.refuses`."""
         table = call.scoring
+        if table.form != "inner":
+            return f"fused SDPA is for scores that are inner products, and this one is {table.form}"
         if table.softcap is not None:
             return "fused SDPA has no soft-cap"
+        if table.factor is not None:
+            return "fused SDPA has no factor after the softmax"
         if table.sink is not None:
             return "fused SDPA has no sink"
         if table.extent.queries == 0 or table.extent.keys == 0 or table.extent.batch == 0:
@@ -73,8 +79,9 @@ def cpu_flash() -> CpuFlash | None:
 
 
 def _learned_bias(call: Call) -> bool:
-    bias = call.scoring.bias
-    return bias is not None and bias.requires_grad and torch.is_grad_enabled()
+    operands = call.scoring.operands
+    learned = any(x.tensor.requires_grad for name, x in operands.items() if name.startswith("bias."))
+    return learned and torch.is_grad_enabled()
 
 
 def _runs_on_cpu_flash(call: Call) -> bool:
@@ -130,10 +137,10 @@ def _attention_mask(table: Scoring, takes_both: bool) -> tuple[Tensor | None, bo
     seen, sizes = table.visibility, table.extent
     unlimited = seen.causal is None or seen.causal >= sizes.keys - 1
     others = seen.keys is not None or seen.dense is not None or table.bias is not None
-    causal = seen.causal == 0 and not unlimited and (takes_both or not others)
+    causal = seen.causal == 0 and not unlimited and (takes_both or not others) and _plain(seen)
     visible: Tensor | None
-    if causal or unlimited:
-        visible = None if seen.keys is None else seen.keys[:, None, None, :]  # (B, 1, 1, K)
+    if causal or (unlimited and _plain(seen)):
+        visible = seen.keys  # (B, 1, 1, K)
         if seen.dense is not None:
             visible = seen.dense if visible is None else visible & seen.dense
     else:
@@ -148,32 +155,29 @@ def _attention_mask(table: Scoring, takes_both: bool) -> tuple[Tensor | None, bo
     return mask, causal
 
 
+def _plain(seen: Visibility) -> bool:
+    """Whether there is nothing but a causal limit, a row of keys and a table."""
+    limits = (seen.lower, seen.start, seen.stop)
+    return not seen.documents and not seen.unions and all(x is None for x in limits)
+
+
 def _bias(table: Scoring, takes_single: bool) -> Tensor:
     """The bias in a dtype that the kernel takes beside the queries; a large finite one must not become infinite."""
     assert table.bias is not None
+    rows, columns = slice(0, table.extent.queries), slice(0, table.extent.keys)
+    bias = table.bias.block(named("bias.", table.parts(table.region(rows, columns))), rows, columns, table.extent)
     dtype = table.q.dtype
-    if table.bias.dtype == dtype or (takes_single and dtype.itemsize == 2 and table.bias.dtype == torch.float32):
-        return table.bias
+    if bias.dtype == dtype or (takes_single and dtype.itemsize == 2 and bias.dtype == torch.float32):
+        return bias
     limits = torch.finfo(dtype)
-    return table.bias.clamp(limits.min, limits.max).to(dtype)
+    return bias.clamp(limits.min, limits.max).to(dtype)
 
 
 def dead_rows(table: Scoring) -> Tensor | None:
     """(B or 1, H or 1, Q or 1) bool: the queries that see no key; None where there can be none."""
-    seen, sizes = table.visibility, table.extent
-    if seen.dense is not None:
-        visible = seen.block(slice(0, sizes.queries), slice(0, sizes.keys), sizes.device)
-        assert visible is not None
-        return ~visible.any(-1)
-    if seen.keys is not None:
-        first = torch.where(seen.keys.any(-1), seen.keys.int().argmax(-1), sizes.keys)  # (B,)
-        if seen.causal is None:
-            return (first == sizes.keys)[:, None, None]
-        last = torch.arange(sizes.queries, device=sizes.device) + seen.causal  # (Q,)
-        return ((last[None] < first[:, None]) | (first == sizes.keys)[:, None])[:, None]
-    if seen.causal is not None and seen.causal < 0:
-        return (torch.arange(sizes.queries, device=sizes.device) + seen.causal < 0)[None, None]
-    return None
+    sizes = table.extent
+    seen = table.visibility.seen_any(sizes.queries, sizes.keys, sizes.device)
+    return None if seen is None else ~seen
 
 
 def _contiguous_rows(x: Tensor) -> Tensor:

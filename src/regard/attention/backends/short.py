@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.sdpa import dead_rows
-from regard.attention.scoring import Scoring, own_precision
+from regard.attention.pairs import own_precision
+from regard.attention.scoring import Scoring
 
 QUERIES, KEYS = 24, 64  # the most that it takes
 
@@ -27,8 +28,10 @@ class Short(Backend):
             return "it is for float32 and float64 on the CPU"
         if not (2 <= sizes.queries <= QUERIES and 1 <= sizes.keys <= KEYS and sizes.batch):
             return f"it is for 2 to {QUERIES} queries and up to {KEYS} keys, not {sizes.queries} × {sizes.keys}"
-        if table.softcap is not None or table.sink is not None or table.bias is not None:
-            return "it has no soft-cap, sink or bias"
+        if table.form != "inner":
+            return "it is for scores that are inner products"
+        if table.softcap is not None or table.sink is not None or table.bias is not None or table.factor is not None:
+            return "it has no soft-cap, sink, bias or factor"
         if call.need_lse:
             return "it doesn't give ℓ"
         return None
