@@ -184,6 +184,9 @@ def test_gradcheck(case: Case, runner: str) -> None:
             if "bias.table" in given_inputs:  # −∞ can't be nudged: only the finite part varies
                 barred = problem.parameters["bias.table"].detach() == -torch.inf
                 given_inputs["bias.table"] = given_inputs["bias.table"].masked_fill(barred, -torch.inf)
+            if "factor.table" in given_inputs:  # nor can 0 be, which would become negative
+                nothing = problem.parameters["factor.table"].detach() == 0.0
+                given_inputs["factor.table"] = given_inputs["factor.table"].masked_fill(nothing, 0.0)
             done = run(runner, problem.with_inputs(given_inputs), need_lse)
             assert done is not None
             context, lse = done

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from oracles.plain_attention import Formula, PlainResult, plain_attention
 from regard.attention import (
@@ -123,7 +124,7 @@ def _kernel(feature: Callable[[Tensor], Tensor]) -> Formula:
 
 
 def _softplus(x: Tensor) -> Tensor:
-    return torch.cat([x.exp().log1p(), (-x).exp().log1p()], -1)  # wider than what it is made of
+    return torch.cat([F.softplus(x), F.softplus(-x)], -1)  # wider than what it is made of
 
 
 MadeScore = tuple[
@@ -147,7 +148,7 @@ SCORES: dict[str, Callable[[Sizes, torch.Generator], MadeScore]] = {
     "narrow gaussian": _plainly(Gaussian(0.7), _gaussian(0.7)),
     "additive": _additive("d"),
     "additive per head": _additive("h", "d"),
-    "kernel elu+1": _plainly(Kernel(), _kernel(lambda x: torch.where(x > 0, x + 1, x.exp()))),
+    "kernel elu+1": _plainly(Kernel(), _kernel(lambda x: x.clamp(min=0) + x.clamp(max=0).exp())),
     "kernel relu": _plainly(Kernel("relu"), _kernel(lambda x: x.clamp(min=0))),
     "kernel of a function": _plainly(Kernel(_softplus), _kernel(_softplus)),
 }
@@ -577,7 +578,7 @@ def sizes_strategy() -> st.SearchStrategy[Sizes]:
 
 def case_strategy() -> st.SearchStrategy[Case]:
     """Any cell of the tables."""
-    return st.builds(
+    cells = st.builds(
         Case,
         sizes=sizes_strategy(),
         score=st.sampled_from(sorted(SCORES)),
@@ -589,6 +590,15 @@ def case_strategy() -> st.SearchStrategy[Case]:
         spread=st.sampled_from([0.3, 1.0, 4.0]),
         seed=st.integers(0, 2**20),
     )
+
+    def runs(case: Case) -> Case:
+        if case.score.startswith("kernel"):  # has no scores to cap
+            return replace(case, softcap="none")
+        if case.score.startswith("cosine") and case.sizes.width == 1:  # ±1, of which the gradient is only rounding
+            return replace(case, sizes=replace(case.sizes, width=5))
+        return case
+
+    return cells.map(runs)
 
 
 def one_option_cases(sizes: Sizes = Sizes()) -> list[Case]:

@@ -91,7 +91,7 @@ class ALiBi(Bias):
     def operands(self, extent: Extent) -> dict[str, Operand]:
         """See `Bias.operands`."""
         if self.slopes is None:
-            slopes = torch.tensor(alibi_slopes(extent.heads), device=extent.device)
+            slopes = torch.tensor(alibi_slopes(extent.heads), device=extent.device, dtype=extent.dtype)
         else:
             slopes = _per_head("ALiBi: slopes", self.slopes, extent)
         return {"slopes": Operand(slopes.view(1, -1, 1, 1), "head")} | _offset("ALiBi", self.offset, extent)

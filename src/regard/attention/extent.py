@@ -16,6 +16,7 @@ class Extent:
         leading: the axes before Q in the caller's layout: () or (B,) or (…, H).
         batch, heads, groups, queries, keys: B, H, G, Q and K; H is 1 where the caller has no head axis.
         device: where queries and keys are.
+        dtype: of scores and statistics: float32, or float64 for float64 queries.
     """
 
     leading: tuple[int, ...]
@@ -25,6 +26,7 @@ class Extent:
     queries: int
     keys: int
     device: torch.device
+    dtype: torch.dtype
 
     @staticmethod
     def of(q: Tensor, k: Tensor) -> "Extent":
@@ -49,10 +51,11 @@ class Extent:
             raise ArgumentError(
                 f"the key heads must divide the query heads: q has {heads}, k has {groups} ({shape(q)}, {shape(k)})"
             )
+        dtype = torch.promote_types(q.dtype, torch.float32)
         count = 1
         for size in batch:
             count *= size
-        return Extent(leading, count, heads, groups, q.shape[-2], k.shape[-2], q.device)
+        return Extent(leading, count, heads, groups, q.shape[-2], k.shape[-2], q.device, dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:

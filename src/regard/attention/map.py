@@ -1,5 +1,7 @@
 """`AttentionMap`: the table of attention weights, computed only where it is asked for."""
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from regard.attention.biases import Bias, Factor
 from regard.attention.index import parse_index
 from regard.attention.masks import Mask
 from regard.attention.operator import SCALED_DOT
+from regard.attention.owned import owned
 from regard.attention.rows import Block, Measure, blocks_of, by_rows, lse_of, normalised, row_lse, row_totals, sunk
 from regard.attention.scores import Score
 from regard.attention.scoring import Scoring, build_scoring
@@ -78,6 +81,19 @@ class AttentionMap:
         elif axes > 4:
             crop = crop.reshape(*sizes.leading, *crop.shape[-2:])[ranges[:-2]]
         return crop[rest]
+
+    def detached(self, heads: Sequence[int] | None = None) -> "AttentionMap":
+        """The same table, or that of some heads, outside of any graph and made of copies of its own.
+
+        Args:
+            heads: which query heads to keep, in this order; None keeps all.
+
+        Raises:
+            ArgumentError: `heads` is empty, names a head twice, or one that isn't there.
+        """
+        other = copy(self)
+        other._scoring, other._known_lse = owned(self._scoring, heads), None
+        return other
 
     def dense(self) -> Tensor:
         """The whole table, (B, H, Q, K): as large as it sounds."""

@@ -271,7 +271,7 @@ class Document(Mask):
             raise ArgumentError(
                 f"Document: {name} are {tuple(ids.shape)}: expected ({length},) or ({extent.batch}, {length})"
             )
-        return ids.view(-1, length).long()
+        return ids.view(1 if ids.ndim == 1 else ids.shape[0], length).long()
 
 
 class Dense(Mask):

@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from regard.errors import ArgumentError
 
@@ -262,8 +261,13 @@ class Kernel(Score):
         return y
 
 
-FEATURES: dict[str, Callable[[Tensor], Tensor]] = {"elu+1": lambda x: F.elu(x) + 1.0, "relu": torch.relu}
+FEATURES: dict[str, Callable[[Tensor], Tensor]] = {"elu+1": lambda x: _elu_plus_one(x), "relu": torch.relu}
 """Feature maps that a `Kernel` knows by name."""
+
+
+def _elu_plus_one(x: Tensor) -> Tensor:
+    # (eˣ − 1) + 1 as it stands loses all digits of a small eˣ
+    return torch.where(x > 0.0, x + 1.0, x.clamp(max=0.0).exp())
 
 
 EXAMPLES: dict[str, Callable[[int, int, torch.Generator | None], Score]] = {

@@ -12,6 +12,7 @@ from regard.attention.masks import Mask
 from regard.attention.operands import Operand, Region
 from regard.attention.pairs import PAIRS, own_precision
 from regard.attention.scores import Form, Score, check_number
+from regard.attention.support import check_supported
 from regard.attention.visibility import Visibility, readable
 from regard.errors import ArgumentError
 
@@ -71,7 +72,7 @@ class Scoring:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of scores and statistics: float32, or float64 for float64 queries."""
-        return torch.promote_types(self.q.dtype, torch.float32)
+        return self.extent.dtype
 
     @property
     def share(self) -> int:
@@ -160,6 +161,7 @@ def build_scoring(
 
     Raises:
         ArgumentError: an argument has a wrong type, shape, dtype, device or value.
+        UnsupportedError: a combination of the table in `support`.
     """
     for name, x in (("q", q), ("k", k)):
         check_tensor(name, x)
@@ -178,6 +180,7 @@ def build_scoring(
             raise ArgumentError(f"softcap must be a finite positive number, not {softcap!r}")
     extent = Extent.of(q, k)
     score.check(q, k)
+    check_supported(score.form, {"bias": bias, "factor": factor, "softcap": softcap, "sink": sink})
     visibility = Visibility() if mask is None else mask.resolve(extent)
     extra: dict[str, Operand] = {}
     if bias is not None:

@@ -49,7 +49,7 @@ class Visibility:
     @property
     def limits_only(self) -> bool:
         """Whether each query sees one interval of keys, apart from `keys`."""
-        return not self.documents and not self.unions and self.dense is None
+        return len(self.documents) == len(self.unions) == 0 and self.dense is None  # in compilation tuples have no truth
 
     def __and__(self, other: "Visibility") -> "Visibility":
         return Visibility(

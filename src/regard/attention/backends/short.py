@@ -12,6 +12,7 @@ from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.sdpa import dead_rows
 from regard.attention.pairs import own_precision
 from regard.attention.scoring import Scoring
+from regard.attention.visibility import readable
 
 QUERIES, KEYS = 24, 64  # the most that it takes
 
@@ -74,7 +75,7 @@ def _barred(table: Scoring) -> tuple[Tensor | None, Tensor | None]:
     if visible is None:
         return None, None
     dead = dead_rows(table)
-    if dead is not None and bool(dead.any()):
+    if dead is not None and (not readable(dead) or bool(dead.any())):
         visible = visible | dead[..., None]
     else:
         dead = None
