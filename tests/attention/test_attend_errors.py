@@ -5,7 +5,27 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from regard.attention import AttentionMap, Causal, Dense, Padding, ScaledDot, attend, attention_plan
+from regard.attention import (
+    Additive,
+    ALiBi,
+    AttentionMap,
+    Causal,
+    Cosine,
+    Dense,
+    Document,
+    Gaussian,
+    GaussianFactor,
+    General,
+    Kernel,
+    Near,
+    Padding,
+    Prefix,
+    RelativeBias,
+    ScaledDot,
+    Window,
+    attend,
+    attention_plan,
+)
 from regard.errors import ArgumentError, RegardError, UnsupportedError
 
 Q, K, V = torch.randn(2, 4, 5, 3), torch.randn(2, 2, 7, 3), torch.randn(2, 2, 7, 11)
@@ -74,7 +94,7 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
         ("bias", "(2, 5, 7)", "(2, 4, 5, 7)"),
     ),
     "an integer bias": (lambda: attend(Q, K, V, bias=torch.zeros(5, 7).long()), ("bias", "int64", "float32")),
-    "a number as bias": (lambda: attend(Q, K, V, bias=0.5), ("bias", "float", "tensor")),
+    "a number as bias": (lambda: attend(Q, K, V, bias=0.5), ("bias", "float", "ALiBi()", "tensor")),
     "a bias elsewhere": (lambda: attend(Q, K, V, bias=torch.zeros(5, 7, device="meta")), ("bias", "meta", "cpu")),
     "a soft-cap of 0": (lambda: attend(Q, K, V, softcap=0.0), ("softcap", "positive", "0.0")),
     "a negative soft-cap": (lambda: attend(Q, K, V, softcap=-30), ("softcap", "positive", "-30")),
@@ -87,6 +107,88 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "a negative dropout": (lambda: attend(Q, K, V, dropout=-0.1), ("dropout", "0 to 1", "-0.1")),
     "a dropout in per cent": (lambda: attend(Q, K, V, dropout=10), ("dropout", "0 to 1", "10")),
     "a word as dropout": (lambda: attend(Q, K, V, dropout="0.1"), ("dropout", "number", "'0.1'")),
+    "an offset elsewhere": (
+        lambda: attend(Q, K, V, mask=Window(1, 1, torch.tensor([1, 2], device="meta"))),
+        ("Window: offset", "meta", "cpu"),
+    ),
+    "a fractional offset tensor": (lambda: Causal(torch.tensor([0.5])), ("Causal: offset", "float32", "integer")),
+    "a negative window": (lambda: Window(-1, 0), ("Window", "left", "-1", "0 or more")),
+    "a window of another kind": (lambda: Window(1, 2.5), ("Window", "right", "2.5", "integer")),
+    "a negative prefix": (lambda: Prefix(-1), ("Prefix", "-1", "0 or more")),
+    "a negative prefix of one": (
+        lambda: attend(Q, K, V, mask=Prefix(torch.tensor([3, -2]))),
+        ("Prefix", "-2", "0 or more"),
+    ),
+    "prefixes of another batch": (
+        lambda: attend(Q, K, V, mask=Prefix(torch.tensor([1, 2, 3]))),
+        ("Prefix", "3 lengths", "2"),
+    ),
+    "fractional documents": (lambda: Document(torch.ones(5)), ("Document", "query_ids", "float32")),
+    "documents of three axes": (lambda: Document(torch.ones(1, 1, 5).long()), ("Document", "(1, 1, 5)", "1 or 2")),
+    "documents of other lengths": (
+        lambda: attend(Q, K, V, mask=Document(torch.zeros(5).long())),
+        ("Document", "key_ids", "(5,)", "(7,)"),
+    ),
+    "documents elsewhere": (
+        lambda: attend(Q, K, V, mask=Document(torch.zeros(5).long().to("meta"), torch.zeros(7).long())),
+        ("Document", "query_ids", "meta", "cpu"),
+    ),
+    "a negative radius": (lambda: Near(torch.zeros(5), -0.5), ("Near", "radius", "-0.5")),
+    "a number as centre": (lambda: Near(3.0, 2), ("Near", "centre", "tensor")),
+    "centres of other queries": (
+        lambda: attend(Q, K, V, mask=Near(torch.zeros(6), 2)),
+        ("Near: centre", "(6, 1)", "(2, 4, 5, 1)"),
+    ),
+    "a mask joined with a tensor": (lambda: Causal() & torch.ones(5, 7).bool(), ("&", "mask", "Tensor", "Dense")),
+    "a mask joined with a word": (lambda: Causal() | "padding", ("|", "mask", "str")),
+    "an infinite cosine": (lambda: Cosine(float("nan")), ("Cosine", "scale", "nan", "finite")),
+    "a bell of no width": (lambda: Gaussian(0.0), ("Gaussian", "sigma", "positive", "0.0")),
+    "a bilinear form of other widths": (
+        lambda: attend(Q, K, V, score=General(torch.ones(3, 4))),
+        ("General", "weight", "(3, 4)", "(2, 2, 7, 3)"),
+    ),
+    "bilinear forms for other heads": (
+        lambda: attend(Q, K, V, score=General(torch.ones(3, 3, 3))),
+        ("General: weight", "3 heads", "4"),
+    ),
+    "an additive score of another width": (
+        lambda: attend(Q, K, V, score=Additive(torch.ones(4))),
+        ("Additive", "v", "(4,)", "(2, 4, 5, 3)"),
+    ),
+    "an additive score elsewhere": (
+        lambda: attend(Q, K, V, score=Additive(torch.ones(3, device="meta"))),
+        ("Additive: v", "meta", "cpu"),
+    ),
+    "an unknown feature map": (lambda: Kernel("exp"), ("Kernel", "feature", "elu+1", "'exp'")),
+    "a feature map of another kind": (lambda: Kernel(3), ("Kernel", "feature", "function", "int")),
+    "a feature map that sums": (
+        lambda: attend(Q, K, V, score=Kernel(lambda x: x.sum(-1))),
+        ("Kernel", "feature", "(2, 4, 5)", "(…, F)"),
+    ),
+    "a soft-cap on similarities": (
+        lambda: attend(Q, K, V, score=Kernel(), softcap=5.0),
+        ("softcap", "factorised", "nearest", "Gaussian"),
+    ),
+    "slopes for other heads": (
+        lambda: attend(Q, K, V, bias=ALiBi(torch.ones(3))),
+        ("ALiBi: slopes", "(3,)", "4 heads"),
+    ),
+    "a relative bias for other heads": (
+        lambda: attend(Q, K, V, bias=RelativeBias(torch.ones(32, 3))),
+        ("RelativeBias", "table", "(32, 3)", "(buckets, 4)"),
+    ),
+    "a relative bias that ends too soon": (
+        lambda: attend(Q, K, V, bias=RelativeBias(torch.ones(32, 4), max_distance=8)),
+        ("RelativeBias", "max_distance", "8"),
+    ),
+    "a factor above 1": (lambda: attend(Q, K, V, factor=torch.full((5, 7), 1.5)), ("factor", "0 to 1", "1.5")),
+    "a factor of another shape": (
+        lambda: attend(Q, K, V, factor=torch.ones(7, 5)),
+        ("factor", "(7, 5)", "(2, 4, 5, 7)"),
+    ),
+    "a number as factor": (lambda: attend(Q, K, V, factor=0.5), ("factor", "float", "tensor")),
+    "a centre of integers": (lambda: GaussianFactor(torch.zeros(5).long(), 1.0), ("GaussianFactor", "centre", "float")),
+    "a factor of no width": (lambda: GaussianFactor(torch.zeros(5), 0.0), ("GaussianFactor", "sigma", "0.0")),
     "the plan of a bad call": (lambda: attention_plan(Q, K, V, softcap=0.0), ("softcap", "positive", "0.0")),
     "a map of a bad call": (lambda: AttentionMap(Q, K, softcap=0.0), ("softcap", "positive", "0.0")),
     "too many indices": (lambda: AttentionMap(Q, K)[0, 0, 0, 0, 0], ("5 indices", "4 axes", "(2, 4, 5, 7)")),

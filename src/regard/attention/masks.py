@@ -35,14 +35,10 @@ class Mask(ABC):
         return part
 
     def __and__(self, other: "Mask") -> "Mask":
-        if not isinstance(other, Mask):
-            return NotImplemented
-        return And(self, other)
+        return And(self, _joined("&", other))
 
     def __or__(self, other: "Mask") -> "Mask":
-        if not isinstance(other, Mask):
-            return NotImplemented
-        return Or(self, other)
+        return Or(self, _joined("|", other))
 
 
 @dataclass(frozen=True)
@@ -295,6 +291,13 @@ class Dense(Mask):
     def resolve(self, extent: Extent) -> Visibility:
         """See `Mask.resolve`."""
         return Visibility(dense=extent.table(self.table, "mask"))
+
+
+def _joined(operator: str, other: object) -> Mask:
+    if not isinstance(other, Mask):
+        hint = ": wrap it as Dense(table)" if isinstance(other, Tensor) else ""
+        raise ArgumentError(f"{operator} joins a mask with another mask, not with {type(other).__name__}{hint}")
+    return other
 
 
 def placed(name: str, offset: int | Tensor | None, extent: Extent) -> int | Tensor:

@@ -211,7 +211,7 @@ def _given_bias(bias: Bias | Tensor, extent: Extent) -> tuple[Bias, Visibility]:
     """The bias as an object, and the places that it bars by −∞."""
     if isinstance(bias, Bias):
         return bias, Visibility()
-    check_tensor("bias", bias)
+    check_tensor("bias", bias, "ALiBi(), RelativeBias(table) or ")
     table = extent.table(bias, "bias")
     if readable(table) and not (table.numel() and table.detach().amin() == -torch.inf):
         return Given(bias, "bias"), Visibility()
@@ -223,7 +223,7 @@ def _given_bias(bias: Bias | Tensor, extent: Extent) -> tuple[Bias, Visibility]:
 def _given_factor(factor: Factor | Tensor) -> Factor:
     if isinstance(factor, Factor):
         return factor
-    check_tensor("factor", factor)
+    check_tensor("factor", factor, "GaussianFactor(centre, sigma) or ")
     if readable(factor) and factor.numel():
         least, most = (x.item() for x in torch.aminmax(factor.detach()))
         if not (least >= 0 and most <= 1):
@@ -258,10 +258,10 @@ def all_seen(visibility: Visibility, extent: Extent) -> bool:
     return last and (seen.lower is None or seen.lower <= 0) and extent.queries > 0
 
 
-def check_tensor(name: str, x: object) -> None:
-    """Raise `ArgumentError` unless x is a real floating-point tensor."""
+def check_tensor(name: str, x: object, others: str = "") -> None:
+    """Raise `ArgumentError` unless x is a real floating-point tensor; `others` says what else might have come."""
     if not isinstance(x, Tensor):
-        raise ArgumentError(f"{name} must be a tensor, not {type(x).__name__}")
+        raise ArgumentError(f"{name} must be {others}a tensor, not {type(x).__name__}")
     if x.dtype not in DTYPES:
         raise ArgumentError(f"{name} is {x.dtype}: expected float32, float64, float16 or bfloat16")
 
