@@ -79,7 +79,7 @@ def _each(x: Any, own: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(x, tuple):
         return tuple(_each(part, own) for part in x)
     if isinstance(x, Visibility):
-        return replace(x, **{field.name: _each(getattr(x, field.name), own) for field in fields(x)})
+        return replace(x, **{field.name: _each(getattr(x, field.name), own) for field in fields(x) if field.init})
     return x
 
 

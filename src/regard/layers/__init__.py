@@ -1,8 +1,10 @@
 """Layers: ordinary modules with plain arguments, of which models are built."""
 
+from regard.layers.attention import Attention, additive_attention
 from regard.layers.embedding import PositionedEmbedding, TokenEmbedding
 from regard.layers.feedforward import FeedForward
 from regard.layers.loss import linear_cross_entropy
+from regard.layers.makers import AdditiveScore, Fixed, GeneralScore, LearnedSink, Maker, RelativePositionBias
 from regard.layers.multihead import Attend, KeysValues, MultiHeadAttention
 from regard.layers.positions import LearnedPositions, Positions, SinusoidalPositions
 from regard.layers.residual import PostNorm, PreNorm, Residual
@@ -10,21 +12,29 @@ from regard.layers.selfattention import CausalSelfAttention, SelfAttention, Simp
 from regard.layers.state import State
 
 __all__ = [
+    "AdditiveScore",
     "Attend",
+    "Attention",
     "CausalSelfAttention",
     "FeedForward",
+    "Fixed",
+    "GeneralScore",
     "KeysValues",
     "LearnedPositions",
+    "LearnedSink",
+    "Maker",
     "MultiHeadAttention",
     "PositionedEmbedding",
     "Positions",
     "PostNorm",
     "PreNorm",
+    "RelativePositionBias",
     "Residual",
     "SelfAttention",
     "SimpleSelfAttention",
     "SinusoidalPositions",
     "State",
     "TokenEmbedding",
+    "additive_attention",
     "linear_cross_entropy",
 ]

@@ -6,33 +6,58 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regard.attention import Mask, ScaledDot, Score, attend
+from regard.attention import Bias, Factor, Mask, ScaledDot, Score, attend
 from regard.errors import ArgumentError
+from regard.layers.makers import Maker, as_maker
+
+SCALED_DOT = ScaledDot()
 
 
 class KeysValues(NamedTuple):
-    """Projected keys and values of a memory or a cache: each (B, G, K, D)."""
+    """Projected keys and values of a memory or a cache: each (B, G, K, ·), or (…, K, ·) of a layer with one head."""
 
     keys: Tensor
     values: Tensor
 
 
 class Attend(nn.Module):
-    """`attend` as a module without parameters, so that its arguments can be seen from outside by a hook.
+    """`attend` as a module without parameters, so that what determines the weights can be seen from outside by a hook.
 
     Args:
-        score: the score.
         dropout: probability of dropping a weight in training.
     """
 
-    def __init__(self, score: Score, dropout: float) -> None:
+    def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
-        self.score = score
         self.dropout = dropout
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        """q (B, H, Q, D), k and v (B, G, K, D) → context (B, H, Q, D); see `regard.attend`."""
-        return attend(q, k, v, score=self.score, mask=mask, dropout=self.dropout if self.training else 0.0)
+    def forward(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        /,
+        *,
+        score: Score,
+        mask: Mask | None = None,
+        bias: Bias | Tensor | None = None,
+        factor: Factor | Tensor | None = None,
+        softcap: float | None = None,
+        sink: Tensor | None = None,
+    ) -> Tensor:
+        """q (B, H, Q, D), k and v (B, G, K, ·) → context (B, H, Q, Dv); see `regard.attend`."""
+        return attend(
+            q,
+            k,
+            v,
+            score=score,
+            mask=mask,
+            bias=bias,
+            factor=factor,
+            softcap=softcap,
+            sink=sink,
+            dropout=self.dropout if self.training else 0.0,
+        )
 
 
 class MultiHeadAttention(nn.Module):
@@ -46,16 +71,25 @@ class MultiHeadAttention(nn.Module):
     step-wise decoding, `queries`, `keys_values` and `attend_to` are the same computation in parts: project the memory
     once, or append each step's keys and values to a cache, and attend to what is there.
 
+    What has no parameters is given as it is, what has some as the module that owns them:
+
+        MultiHeadAttention(512, 8, score=AdditiveScore(64, 8))
+        MultiHeadAttention(512, 8, score=Dot(), position_bias=RelativePositionBias(8), bias=False)  # T5
+        MultiHeadAttention(512, 8, position_bias=ALiBi(), softcap=50.0, sink=LearnedSink(8))
+
     Args:
         width: E of input and output.
         heads: H, which divides E (head width D = E / H).
         key_heads: G, which divides H; None is H.
-        score: the score, `ScaledDot()` by default.
+        score: a score, or the module that makes it.
+        position_bias: what is added to the scores, or the module that makes it.
+        softcap: c: scores become c · tanh(score / c).
+        sink: a logit for each head that takes part in the softmax and has no value, or the module that makes them.
         dropout: probability of dropping an attention weight in training.
         bias: whether the projections have one.
 
     Raises:
-        ArgumentError: the sizes don't divide.
+        ArgumentError: the sizes don't divide, or an argument is of another kind.
     """
 
     def __init__(
@@ -64,7 +98,10 @@ class MultiHeadAttention(nn.Module):
         heads: int,
         *,
         key_heads: int | None = None,
-        score: Score | None = None,
+        score: Score | Maker[Score] = SCALED_DOT,
+        position_bias: Bias | Maker[Bias] | None = None,
+        softcap: float | None = None,
+        sink: Tensor | Maker[Tensor] | None = None,
         dropout: float = 0.0,
         bias: bool = True,
     ) -> None:
@@ -76,17 +113,28 @@ class MultiHeadAttention(nn.Module):
             raise ArgumentError(f"key_heads must divide the {heads} heads, and {groups} doesn't")
         self.heads, self.key_heads, self.head_width = heads, groups, width // heads
         self.input = nn.Linear(width, (heads + 2 * groups) * self.head_width, bias=bias)
-        self.operator = Attend(ScaledDot() if score is None else score, dropout)
+        self.score = as_maker("score", score, Score)
+        self.position_bias = None if position_bias is None else as_maker("position_bias", position_bias, Bias)
+        self.softcap = softcap
+        self.sink = None if sink is None else as_maker("sink", sink, Tensor)
+        self.operator = Attend(dropout)
         self.output = nn.Linear(width, width, bias=bias)
         self._reset()
 
-    def forward(self, x: Tensor, memory: Tensor | None = None, mask: Mask | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        mask: Mask | None = None,
+        factor: Factor | Tensor | None = None,
+    ) -> Tensor:
         """Attend from x to `memory`, or to x itself.
 
         Args:
             x: (B, Q, E).
             memory: (B, K, E), or None for self-attention.
             mask: which keys may be seen.
+            factor: what the weights are multiplied by after the softmax.
 
         Returns:
             (B, Q, E).
@@ -95,7 +143,7 @@ class MultiHeadAttention(nn.Module):
             q, known = self.project(x)
         else:
             q, known = self.queries(x), self.keys_values(memory)
-        return self.attend_to(q, known, mask)
+        return self.attend_to(q, known, mask, factor)
 
     def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
         """Queries (B, H, L, D), and keys and values (B, G, L, D), of the same x (B, L, E), in one product."""
@@ -118,9 +166,21 @@ class MultiHeadAttention(nn.Module):
         both = self._split(F.linear(memory, self.input.weight[n:], None if bias is None else bias[n:]))
         return KeysValues(*both.chunk(2, 1))
 
-    def attend_to(self, q: Tensor, known: KeysValues, mask: Mask | None = None) -> Tensor:
+    def attend_to(
+        self, q: Tensor, known: KeysValues, mask: Mask | None = None, factor: Factor | Tensor | None = None
+    ) -> Tensor:
         """Attend with queries (B, H, Q, D) to keys and values (B, G, K, D), join the heads, project: (B, Q, E)."""
-        context = self.operator(q, known.keys, known.values, mask=mask)  # (B, H, Q, D)
+        context = self.operator(  # (B, H, Q, D)
+            q,
+            known.keys,
+            known.values,
+            score=self.score(),
+            mask=mask,
+            bias=None if self.position_bias is None else self.position_bias(),
+            factor=factor,
+            softcap=self.softcap,
+            sink=None if self.sink is None else self.sink(),
+        )
         y: Tensor = self.output(context.transpose(1, 2).flatten(2))
         return y
 

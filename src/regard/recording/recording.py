@@ -1,7 +1,8 @@
 """`record`: the attention of a model's forward passes, as `AttentionMap`s keyed by module path.
 
 Every layer calls `attend` through a parameter-free module, `regard.layers.Attend`; a forward hook on these modules sees
-queries, keys, score and mask. The model's code doesn't know that it is watched, and its results don't change.
+all that determines the weights: queries, keys, score, mask, bias, factor, soft-cap and sink. The model's code doesn't
+know that it is watched, and its results don't change.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from regard.attention import AttentionMap, Mask
+from regard.attention import AttentionMap
 from regard.errors import ArgumentError, UnsupportedError
 from regard.layers import Attend
 
@@ -29,7 +30,8 @@ class Recording(Mapping[str, AttentionMap]):
     Used as a context manager it records while it is open; afterwards it only holds what it recorded. A module that ran
     several times has its last call here; `calls(name)` has those that were kept.
 
-    Tensors are detached and own their storage, so neither the graph nor a larger projection stays alive through them.
+    Everything in them is a detached copy, parameters of scores and biases included, so neither the graph nor a larger
+    projection stays alive through them, and training on doesn't change them.
     """
 
     def __init__(self, model: nn.Module, where: str, heads: list[int] | None, keep: int) -> None:
@@ -81,25 +83,15 @@ class Recording(Mapping[str, AttentionMap]):
 
     def _hook(self, name: str) -> Any:
         def see(module: Attend, arguments: tuple[Tensor, ...], named: dict[str, Any], context: Tensor) -> None:
-            q, k = arguments[:2]
-            mask: Mask | None = named.get("mask")
-            table = AttentionMap(*self._own(q, k), score=module.score, mask=mask)
+            q, k, _ = arguments
+            # tensors made in inference mode could not be used with a gradient later
+            with torch.inference_mode(False), torch.no_grad():
+                table = AttentionMap(q, k, **named).detached(self._heads)
             kept = self._calls.setdefault(name, [])
             kept.append(table)
             del kept[: -self._keep]
 
         return see
-
-    def _own(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Detached copies of the queries and keys of the chosen heads, without the storage they were views of."""
-        if self._heads is None:
-            return q.detach().clone(), k.detach().clone()
-        heads, groups = q.shape[1], k.shape[1]
-        wrong = [h for h in self._heads if not 0 <= h < heads]
-        if wrong:
-            raise ArgumentError(f"heads={self._heads}: this attention has heads 0 to {heads - 1}, so no {wrong[0]}")
-        share = heads // groups
-        return q.detach()[:, self._heads].clone(), k.detach()[:, [h // share for h in self._heads]].clone()
 
 
 def record(

@@ -1,0 +1,96 @@
+"""Attention with one head from queries to a memory: the form of Bahdanau's and Luong's decoders."""
+
+from torch import Tensor, nn
+
+from regard.attention import Factor, Mask, Score
+from regard.layers.makers import AdditiveScore, Maker, as_maker
+from regard.layers.multihead import Attend, KeysValues
+
+
+class Attention(nn.Module):
+    """Weights of a memory's vectors for each query by any score, and the mean of the vectors by these weights.
+
+    What queries, keys and values are is said by three modules, each of which may be left out:
+
+        Attention(Dot())                                                         # Luong et al. 2015, eq. 8, "dot"
+        Attention(GeneralScore(query_width, key_width=memory_width))             # "general"
+        additive_attention(query_width, memory_width, width)                     # "concat", and Bahdanau et al. 2015
+        Attention(ScaledDot(), query=Linear(…), key=Linear(…), value=Linear(…))  # Vaswani et al. 2017, eq. 1
+
+    `layer(query, memory)` does all at once. Step by step, `keys_values(memory)` is computed once, and `attend_to` is
+    called with the `queries(x)` of each step; the hypotheses of a sentence can be the queries of one attention.
+
+    Args:
+        score: a score, or the module that makes it.
+        query, key: projections of queries and memory to what the score compares; None leaves them as they are.
+        value: projection of the memory to what is averaged; None leaves it as it is.
+        dropout: probability of dropping an attention weight in training.
+
+    Raises:
+        ArgumentError: `score` is of another kind.
+    """
+
+    def __init__(
+        self,
+        score: Score | Maker[Score],
+        *,
+        query: nn.Module | None = None,
+        key: nn.Module | None = None,
+        value: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.score = as_maker("score", score, Score)
+        self.query, self.key, self.value = (nn.Identity() if x is None else x for x in (query, key, value))
+        self.operator = Attend(dropout)
+
+    def forward(
+        self, query: Tensor, memory: Tensor, mask: Mask | None = None, factor: Factor | Tensor | None = None
+    ) -> Tensor:
+        """Attend from each query to the memory.
+
+        Args:
+            query: (…, Q, ·).
+            memory: (…, K, ·).
+            mask: which keys may be seen.
+            factor: what the weights are multiplied by after the softmax, as in Luong's local-p.
+
+        Returns:
+            (…, Q, ·), as wide as the values.
+        """
+        return self.attend_to(self.queries(query), self.keys_values(memory), mask, factor)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """What the score compares of x (…, Q, ·): (…, Q, ·)."""
+        y: Tensor = self.query(x)
+        return y
+
+    def keys_values(self, memory: Tensor) -> KeysValues:
+        """What the score compares of a memory (…, K, ·), and what is averaged."""
+        return KeysValues(self.key(memory), self.value(memory))
+
+    def attend_to(
+        self, q: Tensor, known: KeysValues, mask: Mask | None = None, factor: Factor | Tensor | None = None
+    ) -> Tensor:
+        """Attend with the queries (…, Q, ·) that `queries` gave to what `keys_values` gave: (…, Q, ·)."""
+        y: Tensor = self.operator(q, known.keys, known.values, score=self.score(), mask=mask, factor=factor)
+        return y
+
+
+def additive_attention(query_width: int, memory_width: int, width: int, dropout: float = 0.0) -> Attention:
+    """v · tanh(W q + U m), the mean of the memory's own vectors (Bahdanau et al. 2015, appendix A.1.2).
+
+    Luong's concat, v · tanh([W U] [q; m]), is the same (Luong et al. 2015, eq. 8).
+
+    Args:
+        query_width: of queries.
+        memory_width: of the memory and of the result.
+        width: of W q and U m.
+        dropout: probability of dropping an attention weight in training.
+    """
+    return Attention(
+        AdditiveScore(width),
+        query=nn.Linear(query_width, width, bias=False),
+        key=nn.Linear(memory_width, width, bias=False),
+        dropout=dropout,
+    )
