@@ -16,11 +16,12 @@ LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_runs(page: Path, tiny_model: TinyModel, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}  # a page's blocks go on from one another
     for code in BLOCK.findall(page.read_text("utf-8")):
         # the reader's model is not here: a small one stands in for it
         code = code.replace('"runs/en-de"', repr(str(tiny_model.directory))).replace("layers.3", "layers.0")
         code = code.replace("Two dogs play in the snow.", "two dogs play").replace("Two dogs play.", "two dogs play")
-        exec(compile(code, str(page), "exec"), {})
+        exec(compile(code, str(page), "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

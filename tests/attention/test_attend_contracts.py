@@ -222,7 +222,11 @@ class TestEdges:
         problem = case.make(dtype)
         context = attend(problem.q, problem.k, problem.v, **problem.options)
         heads = [h * case.sizes.groups // case.sizes.heads for h in range(case.sizes.heads)]
-        assert torch.equal(context, problem.v[:, heads].expand_as(context))
+        expected = problem.v[:, heads].expand_as(context)
+        if case.score.startswith("kernel"):  # a quotient of sums, of which both are rounded
+            torch.testing.assert_close(context, expected)
+        else:
+            assert torch.equal(context, expected)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
     @pytest.mark.parametrize("options", ["plain", "softcap", "sink", "causal", "padding"])

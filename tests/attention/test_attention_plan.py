@@ -10,8 +10,27 @@ from torch import Tensor
 
 from oracles.attention_cases import Case, Sizes, case_id, one_option_cases
 from oracles.attention_runners import without_cpu_flash
-from regard.attention import Causal, Padding, attend, attention_plan
-from regard.attention.backends import sdpa as sdpa_module
+from oracles.flash_spy import watched_flash
+from regard.attention import (
+    Additive,
+    ALiBi,
+    AttentionPlan,
+    Bias,
+    Causal,
+    Dense,
+    Document,
+    Gaussian,
+    Kernel,
+    Mask,
+    Near,
+    Padding,
+    Prefix,
+    RelativeBias,
+    Window,
+    attend,
+    attention_plan,
+)
+from regard.attention.backends import flash as flash_module
 from regard.attention.dispatch import BACKENDS
 
 CASES = one_option_cases()
@@ -58,52 +77,83 @@ def _spy(ran: list[str], backend: object) -> object:
 
 def test_what_the_fused_backend_refuses() -> None:
     q, k, v = torch.randn(2, 5, 3), torch.randn(2, LONG, 3), torch.randn(2, LONG, 3)
-    assert attention_plan(q, k, v).backend == "sdpa"
-    assert attention_plan(q, k, v, return_lse=True).backend == "sdpa"
     refusals = {
         "soft-cap": {"softcap": 1.0},
-        "sink": {"sink": torch.zeros(1)},
-        "dropout": {"dropout": 0.1, "return_lse": True},
+        "dropout": {"dropout": 0.1},
+        "gradient to a bias": {"bias": torch.zeros(5, LONG, requires_grad=True)},
+        "factor": {"factor": torch.ones(5, LONG)},
+        "additive": {"score": Additive(torch.ones(3))},
+        "factorised": {"score": Kernel()},
     }
     for word, options in refusals.items():
         told = attention_plan(q, k, v, **options)
-        assert told.backend == "reference"
+        assert told.backend != "sdpa"
         assert word in told.refused["sdpa"]
-    told = attention_plan(q.requires_grad_(), k, v, return_lse=True)
-    assert "gradient" in told.refused["sdpa"]
     with torch.no_grad():
-        assert attention_plan(q, k, v, return_lse=True).backend == "sdpa"
+        assert attention_plan(q, k, v, **refusals["gradient to a bias"]).backend == "sdpa"
+    assert "zero queries" in attention_plan(q[:, :0], k, v).refused["sdpa"]
 
 
-@pytest.mark.parametrize(
-    ("mask", "linear"),
-    [
-        (None, True),
-        (Causal(), True),
-        (Padding(torch.tensor([3, 67])), True),
-        (Causal() & Padding(torch.tensor([3, 67])), True),
-        (Causal(2), False),
-    ],
-    ids=str,
+def test_what_the_fused_backend_takes() -> None:
+    q, k, v = torch.randn(2, 5, 3), torch.randn(2, LONG, 3), torch.randn(2, LONG, 7)
+    for x in (q, k, v):
+        x.requires_grad_()
+    for options in (
+        {},
+        {"return_lse": True},
+        {"sink": torch.zeros(1, requires_grad=True)},
+        {"sink": torch.zeros(1), "return_lse": True},
+        {"bias": torch.zeros(5, LONG)},
+        {"score": Gaussian(2.0), "return_lse": True},
+        {"mask": Window(3, 1) | Padding(torch.tensor([3, 67])), "return_lse": True},
+    ):
+        told = attention_plan(q, k, v, **options)
+        assert told.backend == "sdpa", told
+        assert "linear" in told.how
+
+
+PADDING = Padding(torch.tensor([3, 67]))
+FLAG_AND_ROW = (None, Causal(), Causal(0), Causal(-3), PADDING, Causal() & PADDING, Window(None, 0), Window(67, 67))
+IN_TWO = (Causal(2), Causal(60), Causal(2) & PADDING)
+IN_ROWS = (
+    Window(2, 1),
+    Window(2, 0) & PADDING,
+    Prefix(3) | Causal(),
+    Document(torch.arange(67) // 9),
+    Document(torch.arange(67) % 9),
+    Causal(torch.tensor([0, 2])),
+    Near(torch.arange(67.0), 3.0),
+    Window(1, 1) | PADDING,
+    Dense(torch.ones(67, 67, dtype=torch.bool).tril()),
 )
-def test_no_table_is_written_for_causal_and_padding_on_the_cpu(mask: object, linear: bool) -> None:
-    """The operator is given a causal flag and at most one row of keys for each batch element."""
+
+
+@pytest.mark.parametrize("mask", FLAG_AND_ROW + IN_TWO + IN_ROWS, ids=str)
+def test_no_table_of_all_queries_and_keys_on_the_cpu(mask: Mask | None) -> None:
+    """The operator is given a causal flag and a row of keys for each batch element, or a mask for a few queries."""
     q = k = v = torch.randn(2, 3, 67, 5)
-    operator = sdpa_module.cpu_flash()
-    assert operator is not None, "this torch has no fused operator for the CPU that takes mask and causal at once"
-    given: list[Tensor | None] = []
-
-    def spy(*arguments: object, attn_mask: Tensor | None, **options: object) -> object:
-        given.append(attn_mask)
-        return operator(*arguments, attn_mask=attn_mask, **options)
-
-    with mock.patch.object(sdpa_module, "cpu_flash", lambda: spy):
+    with watched_flash() as seen, mock.patch.object(flash_module, "ROWS", 8):
         attend(q, k, v, mask=mask)
         told = attention_plan(q, k, v, mask=mask)
-    (attn_mask,) = given
-    assert (attn_mask is None or attn_mask.shape == (2, 1, 1, 67)) == linear
-    assert ("linear" in told.how) == linear
-    assert ("grows with Q × K" in told.how) != linear
+    assert "linear" in told.how
+    assert "Q × K" not in told.how
+    assert ("block of queries" in told.how) == (mask in IN_ROWS)
+    assert ("joined" in told.how) == (mask in IN_TWO)
+    if mask in IN_ROWS:
+        assert 0 < seen.largest <= 2 * 8 * 67
+    else:
+        assert len(seen.masks) == (2 if mask in IN_TWO else 1)
+        assert all(x is None or x.shape[:3] == (2, 1, 1) for x in seen.masks)
+
+
+@pytest.mark.parametrize("bias", [ALiBi(), RelativeBias(torch.randn(8, 3)), torch.randn(3, 67, 67)], ids=str)
+def test_a_bias_is_written_out_for_a_few_queries(bias: Bias | Tensor) -> None:
+    q = k = v = torch.randn(2, 3, 67, 5)
+    with watched_flash() as seen, mock.patch.object(flash_module, "ROWS", 8):
+        attend(q, k, v, mask=Causal(), bias=bias)
+        told = attention_plan(q, k, v, mask=Causal(), bias=bias)
+    assert "linear" in told.how
+    assert 0 < seen.largest <= 3 * 8 * 67
 
 
 def test_short_sequences_have_their_own_backend() -> None:
@@ -121,16 +171,21 @@ def test_a_cached_step_needs_no_table() -> None:
 
 
 def test_quadratic_memory_is_admitted() -> None:
+    """Only of torch's public function, which runs where the operator for the CPU can't be used."""
     problem = Case(Sizes(queries=67, keys=71), bias="full").make(torch.float32)
     leaves = problem.in_dtype(torch.float32, requires_grad=True)
     q, k, v = problem.q, problem.k, problem.v
-    for told in (
-        attention_plan(q, k, v, bias=problem.options["bias"]),
-        attention_plan(q, k, v, bias=leaves.options["bias"]),
-        attention_plan(q, k, v, dropout=0.1),
-        attention_plan(q, k, v, softcap=1.0),
-    ):
-        assert "Q × K" in told.how
+    with without_cpu_flash():
+        for options in (
+            {"bias": problem.options["bias"]},
+            {"bias": leaves.options["bias"]},
+            {"dropout": 0.1},
+            {"mask": Causal()},
+            {"mask": Window(3, 3)},
+        ):
+            told = attention_plan(q, k, v, **options)
+            assert told.backend == "sdpa"
+            assert "grows with Q × K" in told.how
 
 
 def test_without_the_private_operator() -> None:
@@ -140,13 +195,16 @@ def test_without_the_private_operator() -> None:
         told = attention_plan(q, k, v, mask=Causal())
         assert told.backend == "sdpa"
         assert "scaled_dot_product_attention" in told.how
-        assert "dropout" not in told.how
-        assert attention_plan(q, k, v, mask=Causal(), return_lse=True).backend == "reference"
+        assert "Q × K" not in told.how
+        for options in ({"return_lse": True}, {"sink": torch.zeros(6)}):
+            told = attention_plan(q, k, v, mask=Causal(), **options)
+            assert told.backend != "sdpa"
+            assert "ℓ" in told.refused["sdpa"]
         assert "Q × K" in attention_plan(q, k, v, mask=Causal() & Padding(torch.tensor([3, 67]))).how
 
 
 def test_a_wrong_private_operator_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a torch whose operator ignores the mask beside the causal flag."""
+    """As on a torch whose operator ignores the mask beside the causal flag, or the ℓ that it is given."""
     right = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
     def ignores_the_mask(*arguments: object, attn_mask: Tensor, scale: float) -> object:
@@ -155,7 +213,30 @@ def test_a_wrong_private_operator_is_not_trusted(monkeypatch: pytest.MonkeyPatch
     def has_no_mask(*arguments: object, **options: object) -> object:
         raise TypeError("unexpected keyword argument attn_mask")
 
-    for operator in (ignores_the_mask, has_no_mask):
-        packet = mock.Mock(default=operator)
-        monkeypatch.setattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", packet)
-        assert sdpa_module.cpu_flash.__wrapped__() is None
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+
+    def makes_its_own(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *others: object, **options: object) -> object:
+        context, lse = right(q, k, v, 0.0, True, **options)
+        return backward(grad, q, k, v, context, lse, 0.0, True, **options)
+
+    assert flash_module.cpu_flash.__wrapped__() is not None
+    for name, operator in (("", ignores_the_mask), ("", has_no_mask), ("_backward", makes_its_own)):
+        with monkeypatch.context() as patch:
+            packet = mock.Mock(default=operator)
+            patch.setattr(torch.ops.aten, f"_scaled_dot_product_flash_attention_for_cpu{name}", packet)
+            assert flash_module.cpu_flash.__wrapped__() is None
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_in_functional_transforms_the_public_function_runs() -> None:
+    q, k, v = (torch.randn(5, 3, 67, 7) for _ in range(3))
+    expected = attend(q, k, v, mask=Causal(2))
+    plans: list[AttentionPlan] = []
+
+    def one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        plans.append(attention_plan(q, k, v, mask=Causal(2)))
+        return attend(q, k, v, mask=Causal(2))
+
+    torch.testing.assert_close(torch.func.vmap(one)(q, k, v), expected)
+    (told,) = plans
+    assert "scaled_dot_product_attention" in told.how

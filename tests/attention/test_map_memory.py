@@ -14,7 +14,7 @@ from oracles.attention_cases import Case, Sizes
 from regard.attention import AttentionMap
 from regard.attention import scoring as scoring_module
 
-SHORT, LONG = 1024, 8192
+SHORT, LONG = 1024, 6144
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="measures in forks")

@@ -196,11 +196,16 @@ def test_a_key_unseen_by_all_heads_of_its_group_does_not_leak() -> None:
     problem = replace(Case(replace(SIZES, batch=1)).make(torch.float32), mask=Dense(visible))
     k, v = problem.k.clone(), problem.v.clone()
     k[:, 0, 3], v[:, 0, 3] = torch.nan, torch.nan
+    took = []
     for runner in RUNNERS:
         clean, bad = run(runner, problem), run(runner, problem.with_inputs({"q": problem.q, "k": k, "v": v}))
-        assert clean is not None
+        if clean is None:  # the backend refuses the call
+            assert bad is None
+            continue
         assert bad is not None
-        assert torch.equal(clean[0], bad[0])
+        assert torch.equal(clean[0], bad[0]), runner
+        took.append(runner)
+    assert {"sdpa", "reference"} <= set(took)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

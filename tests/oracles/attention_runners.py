@@ -7,8 +7,11 @@ from unittest import mock
 from torch import Tensor
 
 from oracles.attention_cases import Problem
-from regard.attention.backends import sdpa
+from regard.attention import scoring
+from regard.attention.backends import flash, sdpa
+from regard.attention.backends.blockwise import BLOCKWISE
 from regard.attention.backends.contract import Backend
+from regard.attention.backends.factorised import FACTORISED
 from regard.attention.backends.reference import REFERENCE
 from regard.attention.backends.sdpa import SDPA_BACKEND
 from regard.attention.backends.short import SHORT
@@ -22,10 +25,27 @@ def without_cpu_flash() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def small_blocks() -> Iterator[None]:
+    """The pieces of a long call in a short one: a few queries, heads and batch elements at a time."""
+    with mock.patch.multiple(flash, ROWS=2, TABLE=24, SHARED=8):
+        yield
+
+
+@contextmanager
+def few_weights() -> Iterator[None]:
+    """Blocks so small that most calls have many."""
+    with mock.patch.object(scoring, "BLOCK", 20):
+        yield
+
+
 RUNNERS: dict[str, tuple[Backend, Callable[[], AbstractContextManager[None]]]] = {
     "short": (SHORT, nullcontext),
     "sdpa": (SDPA_BACKEND, nullcontext),
+    "sdpa, small blocks": (SDPA_BACKEND, small_blocks),
     "sdpa, public": (SDPA_BACKEND, without_cpu_flash),
+    "factorised": (FACTORISED, nullcontext),
+    "blockwise": (BLOCKWISE, few_weights),
     "reference": (REFERENCE, nullcontext),
 }
 

@@ -6,7 +6,7 @@ differentiable in those tensors.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,9 @@ from regard.attention.extent import Extent, shape
 from regard.attention.masks import placed
 from regard.attention.operands import Operand
 from regard.errors import ArgumentError
+
+Place = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""A number for batch element b, head h, query i and key j, each an integer tensor without axes."""
 
 
 class Bias(ABC):
@@ -37,6 +40,18 @@ class Bias(ABC):
             parts: what `Operand.part` gives of each operand for this block.
             rows: queries, with start and stop set.
             columns: keys, with start and stop set.
+            extent: Q and K of the whole table.
+        """
+
+    @abstractmethod
+    def at(self, parts: Mapping[str, Tensor], extent: Extent) -> Place:
+        """The same for one place at a time, as kernels that are generated ask for it (FlexAttention's `score_mod`).
+
+        A tensor that may need a gradient is indexed once, and nothing else is done to it inside: FlexAttention wants it
+        so.
+
+        Args:
+            parts: the tensors of the operands.
             extent: Q and K of the whole table.
         """
 
@@ -73,6 +88,10 @@ class Given(Bias, Factor):
         """See `Bias.block`."""
         return parts["table"]
 
+    def at(self, parts: Mapping[str, Tensor], extent: Extent) -> Place:
+        """See `Bias.at`."""
+        return place_in(parts["table"])
+
 
 @dataclass(frozen=True, eq=False)
 class ALiBi(Bias):
@@ -99,16 +118,20 @@ class ALiBi(Bias):
     def block(self, parts: Mapping[str, Tensor], rows: slice, columns: slice, extent: Extent) -> Tensor:
         """See `Bias.block`."""
         slopes = parts["slopes"]
-        away = _distance(parts, self.offset, rows, columns, extent, slopes.device).abs()
-        return away.to(torch.promote_types(slopes.dtype, torch.float32)) * -slopes
+        return _falling(_distance(parts, self.offset, rows, columns, extent, slopes.device), slopes)
+
+    def at(self, parts: Mapping[str, Tensor], extent: Extent) -> Place:
+        """See `Bias.at`."""
+        slope, away = place_in(parts["slopes"]), _distance_at(parts, self.offset, extent)
+        return lambda b, h, i, j: _falling(away(b, h, i, j), slope(b, h, i, j))
 
 
 @dataclass(frozen=True, eq=False)
 class RelativeBias(Bias):
     """Relative position bias of T5: learned for each head and bucket of distances (Raffel et al. 2020).
 
-    Half of the buckets are for single distances; the others widen logarithmically up to `max_distance`, beyond which all
-    share the last. Bidirectional, half of the buckets are for keys after the query.
+    Half of the buckets are for single distances; the others widen logarithmically up to `max_distance`, beyond which
+    all share the last. Bidirectional, half of the buckets are for keys after the query.
 
     Args:
         table: (buckets, H), as T5 stores it.
@@ -143,8 +166,8 @@ class RelativeBias(Bias):
     def block(self, parts: Mapping[str, Tensor], rows: slice, columns: slice, extent: Extent) -> Tensor:
         """See `Bias.block`."""
         table = parts["table"][0, :, :, 0]  # (H, buckets)
-        if "offset" in parts:  # (B, 1, rows, columns)
-            away = _distance(parts, self.offset, rows, columns, extent, table.device)[:, 0]
+        if "offset" in parts or torch.compiler.is_compiling():  # which would keep the width of a window as a constant
+            away = _distance(parts, self.offset, rows, columns, extent, table.device)[:, 0]  # (B or 1, rows, columns)
             return table[:, self._bucket(away, table.shape[1])].transpose(0, 1)  # (B, H, rows, columns)
         # one number for each diagonal, of which every row is a window
         offset = placed("", self.offset, extent)
@@ -156,6 +179,14 @@ class RelativeBias(Bias):
         if not diagonals.shape[1] or not count or rows.stop == rows.start:
             return table.new_zeros(1, table.shape[0], rows.stop - rows.start, count)
         return diagonals.unfold(-1, count, 1).flip(-2)[None]
+
+    def at(self, parts: Mapping[str, Tensor], extent: Extent) -> Place:
+        """See `Bias.at`."""
+        table = parts["table"][0, :, :, 0]  # (H, buckets)
+        away, most = _distance_at(parts, self.offset, extent), self.max_distance
+        # looked up, since a logarithm that a generated kernel rounds otherwise could fall into the bucket beside
+        bucket = self._bucket(torch.arange(-most, most + 1, device=table.device), table.shape[1])
+        return lambda b, h, i, j: table[h, bucket[away(b, h, i, j).clamp(-most, most) + most]]
 
     def _bucket(self, away: Tensor, buckets: int) -> Tensor:
         """Bucket of distances j − p; as in Mesh TensorFlow's `_relative_position_bucket`."""
@@ -240,3 +271,27 @@ def _distance(
     j = torch.arange(columns.start, columns.stop, device=device)
     where = parts["offset"] if "offset" in parts else placed("", offset, extent)
     return (j - i)[None, None] - where
+
+
+def _distance_at(parts: Mapping[str, Tensor], offset: int | Tensor | None, extent: Extent) -> Place:
+    """j − (i + offset) of a place."""
+    if "offset" in parts:
+        where = place_in(parts["offset"])
+        return lambda b, h, i, j: j - i - where(b, h, i, j)
+    shift = placed("", offset, extent)
+    return lambda b, h, i, j: j - i - shift
+
+
+def _falling(away: Tensor, slopes: Tensor) -> Tensor:
+    """ALiBi of distances."""
+    return away.abs().to(torch.promote_types(slopes.dtype, torch.float32)) * -slopes
+
+
+def place_in(x: Tensor) -> Place:
+    """The number of a table (B or 1, H or 1, Q or 1, K or 1) at a place; only axes that vary are indexed."""
+    varied = [axis for axis in range(4) if x.shape[axis] != 1 and x.stride(axis) != 0]
+    table = x[tuple(slice(None) if axis in varied else 0 for axis in range(4))]
+    if not varied:  # indexed all the same, as a gradient asks for it
+        one = table.reshape(1)
+        return lambda b, h, i, j: one[b * 0]
+    return lambda b, h, i, j: table[tuple((b, h, i, j)[axis] for axis in varied)]

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from regard.attention.backends.blockwise import BLOCKWISE
 from regard.attention.backends.contract import Backend, Call
+from regard.attention.backends.factorised import FACTORISED
+from regard.attention.backends.flex import FLEX
 from regard.attention.backends.reference import REFERENCE
 from regard.attention.backends.sdpa import SDPA_BACKEND
 from regard.attention.backends.short import SHORT
 
-BACKENDS: tuple[Backend, ...] = (SHORT, SDPA_BACKEND, REFERENCE)
+BACKENDS: tuple[Backend, ...] = (SHORT, FLEX, SDPA_BACKEND, FACTORISED, BLOCKWISE, REFERENCE)
 """Fastest first; the last one refuses nothing."""
 
 
@@ -33,7 +36,10 @@ class AttentionPlan:
 
 def choose(call: Call) -> Backend:
     """The backend that runs a call."""
-    return next(backend for backend in BACKENDS if backend.refuses(call) is None)
+    for backend in BACKENDS:
+        if backend.refuses(call) is None:
+            return backend
+    raise AssertionError("the last backend refuses nothing")
 
 
 def plan(call: Call) -> AttentionPlan:

@@ -1,5 +1,6 @@
 """The sizes of one attention, and how tensors in the caller's layout are brought to (B, H, Q, ·)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,27 +36,26 @@ class Extent:
         Raises:
             ArgumentError: the shapes disagree.
         """
-        if q.ndim < 2 or q.ndim != k.ndim:
+        of_q, of_k = q.shape, k.shape
+        axes = len(of_q)
+        if axes < 2 or axes != len(of_k):
             raise ArgumentError(
                 f"q and k must have the same number of axes, 2 or more: q is {shape(q)}, k is {shape(k)}; "
                 "expected (B, H, Q, D) and (B, G, K, D), (B, Q, D) and (B, K, D), or (Q, D) and (K, D)"
             )
-        if q.shape[-1] == 0 or k.shape[-1] == 0:
+        if of_q[-1] == 0 or of_k[-1] == 0:
             raise ArgumentError(f"q and k must have a width of 1 or more: q is {shape(q)}, k is {shape(k)}")
-        leading = tuple(q.shape[:-2])
-        heads, groups = (q.shape[-3], k.shape[-3]) if q.ndim >= 4 else (1, 1)
-        batch = leading[:-1] if q.ndim >= 4 else leading
-        if tuple(k.shape[: len(batch)]) != batch:
+        leading = tuple(of_q[:-2])
+        heads, groups = (of_q[-3], of_k[-3]) if axes >= 4 else (1, 1)
+        batch = leading[:-1] if axes >= 4 else leading
+        if of_k[: len(batch)] != batch:
             raise ArgumentError(f"q and k must have the same batch axes: q is {shape(q)}, k is {shape(k)}")
         if heads == 0 or groups == 0 or heads % groups != 0:
             raise ArgumentError(
                 f"the key heads must divide the query heads: q has {heads}, k has {groups} ({shape(q)}, {shape(k)})"
             )
         dtype = torch.promote_types(q.dtype, torch.float32)
-        count = 1
-        for size in batch:
-            count *= size
-        return Extent(leading, count, heads, groups, q.shape[-2], k.shape[-2], q.device, dtype)
+        return Extent(leading, math.prod(batch), heads, groups, of_q[-2], of_k[-2], q.device, dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,12 +8,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from regard.attention.applying import applied, applied_transposed, beside
 from regard.attention.biases import Bias, Factor
 from regard.attention.index import parse_index
 from regard.attention.masks import Mask
 from regard.attention.operator import SCALED_DOT
 from regard.attention.owned import owned
-from regard.attention.rows import Block, Measure, blocks_of, by_rows, lse_of, normalised, row_lse, row_totals, sunk
+from regard.attention.pooling import Pooling, pooled
+from regard.attention.rows import (
+    Block,
+    Measure,
+    blocks_of,
+    by_rows,
+    lse_of,
+    normalised,
+    row_lse,
+    row_totals,
+    row_weights,
+    sunk,
+)
 from regard.attention.scores import Score
 from regard.attention.scoring import Scoring, build_scoring
 from regard.errors import ArgumentError
@@ -27,7 +40,7 @@ class AttentionMap:
     mass (`mass()`): 1, less with a sink, 0 where a query sees no key.
 
     Statistics are computed and returned in float32, or float64 for float64 inputs. `lse`, `dense` and crops are
-    differentiable; `top`, `entropy`, `received` and `mass` are not.
+    differentiable; `top`, `entropy`, `received`, `mass`, `pool`, `apply` and `apply_transposed` are not.
 
     Args:
         q, k, score, mask, bias, factor, softcap, sink: as for `attend`.
@@ -72,8 +85,11 @@ class AttentionMap:
         # with several batch axes all of them are computed and the wanted ones taken afterwards
         batch = ranges[0] if axes in (3, 4) else slice(0, sizes.batch)
         heads = ranges[1] if axes == 4 else slice(0, sizes.heads)
-        part = self._scoring.crop(batch, heads)
-        crop = _weights(part, *ranges[-2:])  # (B, H, rows, columns)
+        counts = [x.stop - x.start for x in (batch, heads, *ranges[-2:])]
+        if 0 in counts:
+            crop = self._scoring.q.new_empty(counts, dtype=self._scoring.dtype)
+        else:
+            crop = _weights(self._scoring.crop(batch, heads), *ranges[-2:])  # (B, H, rows, columns)
         if axes == 2:
             crop = crop[0, 0]
         elif axes == 3:
@@ -104,7 +120,10 @@ class AttentionMap:
         return self._scoring.extent.restore(self._lse(), 1)
 
     def mass(self) -> Tensor:
-        """What each row of the table sums to, (B, H, Q): 1 or less with a sink or a factor, 0 where no key is seen."""
+        """What each row of the table sums to, (B, H, Q): 1, less with a sink or a factor, 0 where no key is seen.
+
+        Not differentiable.
+        """
         table = self._scoring
         with torch.no_grad():
             if table.factor is not None:
@@ -114,7 +133,7 @@ class AttentionMap:
             return table.extent.restore(mass, 1)
 
     def top(self, n: int) -> tuple[Tensor, Tensor]:
-        """The n heaviest keys of each query, heaviest first, ties by lower index.
+        """The n heaviest keys of each query, heaviest first, ties by lower index. Not differentiable.
 
         Returns:
             weights (B, H, Q, n), 0 where fewer than n keys can be seen; indices (B, H, Q, n) int64, −1 there.
@@ -123,13 +142,11 @@ class AttentionMap:
             ArgumentError: n is not from 1 to K.
         """
         keys = self._scoring.extent.keys
-        if not isinstance(n, int) or not 1 <= n <= keys:
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= keys:
             raise ArgumentError(f"top: n must be an integer from 1 to the number of keys, {keys}, not {n!r}")
 
         def pick(block: Block) -> tuple[Tensor, Tensor]:
-            ranked, factor = block.scores, block.factor()
-            if factor is not None:
-                ranked = ranked + factor.log()
+            ranked = _ranked(block)
             weights = block.weights()
             missing = n - ranked.shape[-1]
             if missing > 0:  # the other keys are seen by none of these rows
@@ -144,7 +161,7 @@ class AttentionMap:
         return restore(weights, 2), restore(index, 2)
 
     def entropy(self, *, of_mass: bool = False) -> Tensor:
-        """Entropy of each row in nats, (B, H, Q): 0 where no key is seen, at most ln K.
+        """Entropy of each row in nats, (B, H, Q): 0 where no key is seen, at most ln K. Not differentiable.
 
         Args:
             of_mass: False: of the row normalised to sum 1. True: −Σ p ln p of the weights as they are, with a sink or a
@@ -152,23 +169,68 @@ class AttentionMap:
         """
 
         def measure(block: Block) -> tuple[Tensor]:
-            p = block.weights()
-            if not of_mass:
-                mass = p.sum(-1, keepdim=True)
-                p = p / mass.masked_fill(mass == 0.0, 1.0)
+            # not weights divided by their mass, which a sink may take so low that it vanishes
+            p = block.weights() if of_mass else row_weights(_ranked(block))
             return (torch.special.entr(p).sum(-1),)
 
         return self._scoring.extent.restore(self._by_rows(measure)[0], 1)
 
     def received(self) -> Tensor:
-        """The weight that each key receives from all queries, Σ_i p_ij: (B, H, K)."""
+        """The weight that each key receives from all queries, Σ_i p_ij: (B, H, K). Not differentiable."""
         sizes = self._scoring.extent
         shape = (sizes.batch, sizes.heads, sizes.keys)
         total = self._scoring.q.new_zeros(shape, dtype=self._scoring.dtype)
         with torch.no_grad():
             for region, block in blocks_of(self._scoring, slice(0, sizes.queries)):
                 total[region.batch, region.heads, region.columns] += block.weights().sum(-2)
-        return total if len(sizes.leading) == 2 else total.reshape(*sizes.leading, sizes.keys)
+        return sizes.restore(total, 1)
+
+    def pool(self, cells: tuple[int, int], *, how: Pooling = "mean") -> Tensor:
+        """An overview, (B, H, h, w): the mean or the maximum of the weights in each cell of a grid.
+
+        The cells are as equal as they can be: cell (a, b) holds queries from ⌊a Q / h⌋ to before ⌊(a + 1) Q / h⌋, and
+        keys likewise; the mean is over all its places. A cell nothing of which can be seen is 0. Not differentiable.
+
+        Args:
+            cells: (h, w), h from 1 to Q and w from 1 to K.
+            how: "mean" or "max".
+
+        Raises:
+            ArgumentError: another number of cells, or another `how`.
+        """
+        return self._scoring.extent.restore(pooled(self._scoring, cells, how), 2)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """P · x, what each query gathers from numbers for each key; by the backends of `attend`. Not differentiable.
+
+        Args:
+            x: (B, G or H, K, F), for each key head or each query head; axes in front that broadcast may be left out.
+
+        Returns:
+            (B, H, Q, F).
+
+        Raises:
+            ArgumentError: x has another shape or is on another device.
+        """
+        table = self._scoring
+        values = beside(table.extent, "apply: x", x, table.extent.keys, grouped=True).to(table.dtype)
+        return table.extent.restore(applied(table, values), 2)
+
+    def apply_transposed(self, x: Tensor) -> Tensor:
+        """Pᵀ · x, what each key receives of numbers for each query. Not differentiable.
+
+        Args:
+            x: (B, H, Q, F); axes in front that broadcast may be left out.
+
+        Returns:
+            (B, H, K, F).
+
+        Raises:
+            ArgumentError: x has another shape or is on another device.
+        """
+        table = self._scoring
+        given = beside(table.extent, "apply_transposed: x", x, table.extent.queries, grouped=False).to(table.dtype)
+        return table.extent.restore(applied_transposed(table, given), 2)
 
     def _by_rows(self, measure: Measure) -> tuple[Tensor, ...]:
         return by_rows(self._scoring, slice(0, self._scoring.extent.queries), measure)
@@ -195,6 +257,12 @@ def _weights(table: Scoring, rows: slice, columns: slice) -> Tensor:
         weights = weights * sunk(lse_of(peak, total), parts["sink"])[..., None]
     factor = block.factor()
     return weights if factor is None else weights * factor
+
+
+def _ranked(block: Block) -> Tensor:
+    """Scores of which the weights, up to a number for each row, are the softmax."""
+    factor = block.factor()
+    return block.scores if factor is None else block.scores + factor.log()
 
 
 def _differentiated(table: Scoring) -> bool:

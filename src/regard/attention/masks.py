@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.extent import Extent
-from regard.attention.visibility import Visibility, readable
+from regard.attention.visibility import EVERYTHING, Visibility, readable, transformed
 from regard.errors import ArgumentError
 
 
@@ -93,7 +93,7 @@ class Causal(Mask):
         """See `Mask.resolve`."""
         offset = placed("Causal: offset", self.offset, extent)
         if isinstance(offset, int):
-            return Visibility(causal=offset)
+            return Visibility(causal=offset) if offset < extent.keys - 1 else EVERYTHING
         return Visibility(stop=_positions(extent) + (offset + 1))
 
 
@@ -124,9 +124,11 @@ class Window(Mask):
         """See `Mask.resolve`."""
         offset = placed("Window: offset", self.offset, extent)
         if isinstance(offset, int):
+            last = None if self.right is None else offset + self.right
+            first = None if self.left is None else offset - self.left
             return Visibility(
-                causal=None if self.right is None else offset + self.right,
-                lower=None if self.left is None else offset - self.left,
+                causal=last if last is not None and last < extent.keys - 1 else None,
+                lower=first if first is not None and first > 1 - extent.queries else None,
             )
         position = _positions(extent) + offset  # (B, 1, Q, 1)
         return Visibility(
@@ -181,7 +183,7 @@ class Padding(Mask):
 
     def resolve(self, extent: Extent) -> Visibility:
         """See `Mask.resolve`."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or transformed():  # what is made here must not outlive it
             return self._table(extent)
         # a table made in inference mode could not be used in training
         key = (extent.batch, extent.keys, extent.device, torch.is_inference_mode_enabled())
@@ -255,7 +257,7 @@ class Document(Mask):
             known = keys.masked_fill(keys < 0, none).contiguous()
             if bool((known.diff(dim=-1) >= 0).all()):
                 wanted = queries.contiguous()
-                start = torch.searchsorted(known, wanted)
+                start = torch.searchsorted(known, wanted).masked_fill(wanted < 0, extent.keys)
                 stop = torch.searchsorted(known, wanted, right=True).masked_fill(wanted < 0, 0)
                 return Visibility(start=start[:, None, :, None], stop=stop[:, None, :, None])
         return Visibility(documents=((queries[:, None, :, None], keys[:, None, None, :]),))

@@ -147,6 +147,7 @@ def build_call(
     if v.dtype != k.dtype or v.device != k.device:
         raise ArgumentError(f"v is {v.dtype} on {v.device}, k is {k.dtype} on {k.device}: they must agree")
     values = zero_unseen(scoring.extent.heads_first(v), scoring.visibility, scoring.extent)
-    inputs = (v, *(operand.tensor for operand in scoring.operands.values()))
-    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    differentiated = torch.is_grad_enabled() and (
+        v.requires_grad or any(operand.tensor.requires_grad for operand in scoring.operands.values())
+    )
     return Call(scoring, values, dropout, need_lse, differentiated)

@@ -1,12 +1,12 @@
 """The scores of lifted queries and keys, for each form of score."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from regard.attention.additive import additive_scores
+from regard.attention.precision import own_precision as own_precision
 from regard.attention.scores import Form
 
 PairScores = Callable[[Mapping[str, Tensor], float], Tensor]
@@ -40,9 +40,3 @@ def matmul_grouped(a: Tensor, b: Tensor) -> Tensor:
         batch, _, rows, inner = a.shape
         folded = a.reshape(batch, groups, heads // groups * rows, inner)
         return (folded @ b).view(batch, heads, rows, b.shape[-1])
-
-
-def own_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Products inside it keep the dtype of their factors; autocast would round scores to half precision."""
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from regard.attention.operands import Operand, Region
 from regard.attention.scoring import Scoring
+from regard.attention.visibility import transformed
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,7 @@ class Block:
 
     def weights(self) -> Tensor:
         """The weights (B, H, rows, columns)."""
-        weights = row_weights(self.scores)
-        if "sink" in self.parts:
-            weights = weights * sunk(row_lse(self.scores), self.parts["sink"])[..., None]
-        factor = self.factor()
-        return weights if factor is None else weights * factor
+        return whole_weights(self.parts, self.scores, self.factor())
 
     def factor(self) -> Tensor | None:
         """What the softmax is multiplied by, broadcastable to (B, H, rows, columns); None is 1."""
@@ -44,6 +41,14 @@ class Block:
 
 Measure = Callable[[Block], tuple[Tensor, ...]]
 """Results (B, H, rows, …) of a block."""
+
+
+def whole_weights(parts: Mapping[str, Tensor], scores: Tensor, factor: Tensor | None) -> Tensor:
+    """The weights (B, H, rows, columns) of whole rows of scores, with the sink of `parts` and a factor."""
+    weights = row_weights(scores)
+    if "sink" in parts:
+        weights = weights * sunk(row_lse(scores), parts["sink"])[..., None]
+    return weights if factor is None else weights * factor
 
 
 def row_peak(scores: Tensor) -> Tensor:
@@ -95,10 +100,14 @@ def row_weights(scores: Tensor) -> Tensor:
 def blocks_of(table: Scoring, rows: slice) -> Iterable[tuple[Region, Block]]:
     """Blocks that cover the queries `rows`, with the region of the table that each is."""
     for region in table.blocks(rows):
-        part = table.crop(region.batch, region.heads)
-        parts = table.parts(region)
-        scores = part.scores_from(parts, region.rows, region.columns)
-        yield region, Block(part, parts, region.rows, region.columns, scores)
+        yield region, block_of(table, region, table.parts(region))
+
+
+def block_of(table: Scoring, region: Region, parts: Mapping[str, Tensor]) -> Block:
+    """A block of whole rows, made from what it needs of the operands."""
+    part = table.crop(region.batch, region.heads)
+    scores = part.scores_from(parts, region.rows, region.columns)
+    return Block(part, parts, region.rows, region.columns, scores)
 
 
 def by_rows(table: Scoring, rows: slice, measure: Measure) -> tuple[Tensor, ...]:
@@ -126,6 +135,9 @@ def by_rows(table: Scoring, rows: slice, measure: Measure) -> tuple[Tensor, ...]
 
 def row_totals(table: Scoring, rows: slice) -> tuple[Tensor, Tensor]:
     """m and Z (B, H, rows) of some rows, in memory linear in length both ways; Z is differentiable in the operands."""
+    if transformed():  # torch's own operators do it there, with a table of all of them
+        region = table.region(rows, slice(0, table.extent.keys))
+        return _totals(block_of(table, region, table.parts(region)))
     names = tuple(table.operands)
     tensors = [operand.tensor for operand in table.operands.values()]
     peak, total = _RowTotals.apply(table, rows, names, *tensors)  # type: ignore[no-untyped-call]
@@ -159,7 +171,7 @@ class _RowTotals(torch.autograd.Function):
             at = region.batch, region.heads, slice(region.rows.start - rows.start, region.rows.stop - rows.start)
             return [row_sum(block.scores, peak[at])], [grad[at]]
 
-        found = gradients(ctx.table, ctx.table.operands, wanted, rows, total)
+        found = gradients(ctx.table, ctx.table.operands, wanted, ctx.table.blocks(rows), total)
         return None, None, None, *(found.get(name) for name in ctx.names)
 
 
@@ -168,7 +180,7 @@ Outputs = Callable[[Region, Block], tuple[list[Tensor], list[Tensor]]]
 
 
 def gradients(
-    table: Scoring, operands: Mapping[str, Operand], wanted: set[str], rows: slice, outputs: Outputs
+    table: Scoring, operands: Mapping[str, Operand], wanted: set[str], regions: Iterable[Region], outputs: Outputs
 ) -> dict[str, Tensor]:
     """Gradients of operands, block by block, in memory linear in length; summed in the dtype of the scores.
 
@@ -176,18 +188,16 @@ def gradients(
         table: the table.
         operands: those of the table, and others that `outputs` reads, such as values.
         wanted: names of the operands to differentiate in.
-        rows: the queries.
-        outputs: what is differentiated.
+        regions: the blocks, whole rows.
+        outputs: what is differentiated, and it may be an operand itself.
     """
-    sums = {name: torch.zeros_like(operands[name].tensor, dtype=table.dtype) for name in wanted}
-    for region in table.blocks(rows):
-        part = table.crop(region.batch, region.heads)
+    sums: dict[str, Tensor] = {}
+    for region in regions:
         parts = {name: operand.part(region, table.share) for name, operand in operands.items()}
         leaves = {name: parts[name].detach().to(table.dtype).requires_grad_() for name in wanted}
         parts |= leaves
         with torch.enable_grad():
-            scores = part.scores_from(parts, region.rows, region.columns)
-            results, arriving = outputs(region, Block(part, parts, region.rows, region.columns, scores))
+            results, arriving = outputs(region, block_of(table, region, parts))
         reached = [(x, g) for x, g in zip(results, arriving, strict=True) if x.requires_grad]
         if not reached:
             continue
@@ -196,5 +206,15 @@ def gradients(
         )
         for name, x in zip(leaves, found, strict=True):
             if x is not None:
+                if name not in sums:
+                    sums[name] = _zeros_laid_out(operands[name].tensor.shape, x)
                 Operand(sums[name], operands[name].kind).part(region, table.share).add_(x)
-    return {name: x.to(operands[name].tensor.dtype) for name, x in sums.items()}
+    nothing = {name: torch.zeros_like(operands[name].tensor) for name in wanted - sums.keys()}
+    return nothing | {name: x.to(operands[name].tensor.dtype) for name, x in sums.items()}
+
+
+def _zeros_laid_out(shape: torch.Size, x: Tensor) -> Tensor:
+    """Zeros (…, M, N); columns lie together if those of x do, for sums of different layouts are slow."""
+    if x.stride(-1) > 1 and x.stride(-2) == 1:
+        return x.new_zeros(*shape[:-2], shape[-1], shape[-2]).transpose(-1, -2)
+    return x.new_zeros(shape)

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from regard.attention.visibility import readable
 from regard.errors import ArgumentError
 
 Form = Literal["inner", "additive", "factorised"]
@@ -258,6 +259,8 @@ class Kernel(Score):
             raise ArgumentError(
                 f"Kernel: feature makes {tuple(y.shape)} of {name} {tuple(x.shape)}: expected (…, F) with F ≥ 1"
             )
+        if not isinstance(self.feature, str) and readable(y) and y.numel() and bool(y.detach().amin() < 0.0):
+            raise ArgumentError(f"Kernel: feature makes negative numbers of {name}; it must be 0 or more")
         return y
 
 
@@ -285,7 +288,7 @@ EXAMPLES: dict[str, Callable[[int, int, torch.Generator | None], Score]] = {
 
 def check_number(name: str, x: object) -> None:
     """Raise `ArgumentError` unless x is a finite real number."""
-    if isinstance(x, bool) or not (isinstance(x, (int, float)) and math.isfinite(x)):
+    if isinstance(x, bool) or not (isinstance(x, (int, float)) and -math.inf < x < math.inf):
         raise ArgumentError(f"{name} must be a finite number, not {x!r}")
 
 

@@ -13,7 +13,7 @@ from regard.attention.operands import Operand, Region
 from regard.attention.pairs import PAIRS, own_precision
 from regard.attention.scores import Form, Score, check_number
 from regard.attention.support import check_supported
-from regard.attention.visibility import Visibility, readable
+from regard.attention.visibility import EVERYTHING, Visibility, readable
 from regard.errors import ArgumentError
 
 # Elements of one block of scores: 2¹⁸ float32 are 1 MiB, so that a block and its temporaries stay in a core's cache.
@@ -112,16 +112,18 @@ class Scoring:
         return Region(slice(0, self.extent.batch), slice(0, self.extent.heads), rows, columns)
 
     def blocks(self, rows: slice) -> Iterator[Region]:
-        """Regions that cover the queries `rows`, whole rows, in blocks of about `BLOCK` scores.
+        """Regions that cover the queries `rows`, whole rows, in blocks of `BLOCK` scores at most.
 
-        Heads stay together with those that share their keys. The columns leave out keys that no row of a block sees.
+        More than 2¹⁴ keys make blocks of 16 rows, and so larger ones. Heads stay together with those that share their keys.
+        The columns leave out keys that no row of a block sees.
         """
         sizes = self.extent
         count, keys = max(1, rows.stop - rows.start), max(1, sizes.keys)
         tall = min(count, 64)  # rows enough for a matrix product, if the block allows
         heads = self.share * max(1, min(sizes.groups, BLOCK // (keys * tall * self.share)))
         batch = max(1, min(sizes.batch, BLOCK // (keys * tall * sizes.heads)))
-        step = max(1, BLOCK // (keys * heads * batch))
+        # what is done for each key once a block, such as adding up its gradient, must not outweigh the rows
+        step = max(1, BLOCK // (keys * heads * batch), (BLOCK >> 14) // (heads * batch))
         for b in range(0, sizes.batch, batch):
             for h in range(0, sizes.heads, heads):
                 at = slice(b, min(b + batch, sizes.batch)), slice(h, min(h + heads, sizes.heads))
@@ -181,7 +183,7 @@ def build_scoring(
     extent = Extent.of(q, k)
     score.check(q, k)
     check_supported(score.form, {"bias": bias, "factor": factor, "softcap": softcap, "sink": sink})
-    visibility = Visibility() if mask is None else mask.resolve(extent)
+    visibility = EVERYTHING if mask is None else mask.resolve(extent)
     extra: dict[str, Operand] = {}
     if bias is not None:
         bias, barred = _given_bias(bias, extent)
@@ -239,7 +241,7 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
         visibility: which keys are seen.
         extent: sizes.
     """
-    if visibility.unlimited or (all_seen(visibility, extent)):
+    if all_seen(visibility, extent):
         return x
     if _is_harmless(x):  # then weights of 0 do the same, without a copy
         return x
@@ -252,7 +254,9 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
 def all_seen(visibility: Visibility, extent: Extent) -> bool:
     """Whether it is plain, without looking at a tensor, that every key is seen by some query."""
     seen = visibility
-    if not seen.limits_only or seen.keys is not None or seen.start is not None or seen.stop is not None:
+    if seen.unlimited:
+        return True
+    if seen.keys is not None or seen.start is not None or seen.stop is not None or not seen.limits_only:
         return False
     last = seen.causal is None or extent.queries + seen.causal >= extent.keys
     return last and (seen.lower is None or seen.lower <= 0) and extent.queries > 0
@@ -275,7 +279,7 @@ def _is_harmless(x: Tensor) -> bool:
         return False
     if x.numel() == 0:
         return True
-    least, most = torch.aminmax(x.detach())
+    least, most = torch.aminmax(x.detach() if x.requires_grad else x)
     return least.item() > -HARMLESS and most.item() < HARMLESS  # False for NaN
 
 

@@ -5,11 +5,12 @@ is, so that it need not write out a table of queries × keys.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from regard.attention.operands import take
 
@@ -40,18 +41,30 @@ class Visibility:
     documents: tuple[tuple[Tensor, Tensor], ...] = ()
     unions: tuple[tuple["Visibility", "Visibility"], ...] = ()
     dense: Tensor | None = None
+    _barred: dict[torch.dtype, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def unlimited(self) -> bool:
         """Whether every query sees every key."""
-        return self.limits_only and all(x is None for x in (self.causal, self.lower, self.start, self.stop, self.keys))
+        # written out, since every call asks
+        return (
+            self.causal is None
+            and self.lower is None
+            and self.start is None
+            and self.stop is None
+            and self.keys is None
+            and self.limits_only
+        )
 
     @property
     def limits_only(self) -> bool:
         """Whether each query sees one interval of keys, apart from `keys`."""
-        return len(self.documents) == len(self.unions) == 0 and self.dense is None  # in compilation tuples have no truth
+        # lengths, since torch.compile can't tell whether a tuple of tensors is true
+        return len(self.documents) == len(self.unions) == 0 and self.dense is None
 
     def __and__(self, other: "Visibility") -> "Visibility":
+        if self.unlimited or other.unlimited:
+            return other if self.unlimited else self
         return Visibility(
             _either(self.causal, other.causal, min),
             _either(self.lower, other.lower, max),
@@ -67,6 +80,15 @@ class Visibility:
         if self.unlimited or other.unlimited:
             return Visibility()
         return Visibility(unions=((self, other),))
+
+    def barred_keys(self, dtype: torch.dtype) -> Tensor | None:
+        """`keys` as a number to add to scores, 0 where a key may be seen and −∞ elsewhere; made once for each dtype."""
+        if self.keys is None:
+            return None
+        if dtype not in self._barred:
+            barred = torch.full(self.keys.shape, -torch.inf, dtype=dtype, device=self.keys.device)
+            self._barred[dtype] = barred.masked_fill_(self.keys, 0.0)
+        return self._barred[dtype]
 
     def crop(self, batch: slice, heads: slice) -> "Visibility":
         """The same for some batch elements and heads."""
@@ -207,13 +229,22 @@ class Visibility:
         return before.gather(2, last) > before.gather(2, first)
 
 
+EVERYTHING = Visibility()
+"""No limit at all."""
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func, or differentiation in forward mode, is at work.
+
+    Then a call is made of torch's differentiable operators alone: private ones and functions with a backward pass of
+    their own don't take part.
+    """
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
 def readable(x: Tensor) -> bool:
     """Whether numbers of x may be looked at without a wait: on the CPU, not in compilation or functional transforms."""
-    return (
-        x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-    )
+    return x.is_cpu and not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def _broadcast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,6 +257,8 @@ def _extreme(x: Tensor, reduce: Callable[[Tensor], Tensor], empty: int) -> int:
 
 
 def _row_blocks(queries: int, keys: int) -> list[slice]:
+    if torch.compiler.is_compiling():  # a loop would be written out for this one length
+        return [slice(0, queries)]
     step = max(1, (1 << 20) // max(1, keys))
     return [slice(r, min(r + step, queries)) for r in range(0, queries, step)] or [slice(0, 0)]
 

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
 from regard.attention.pairs import matmul_grouped
-from regard.attention.rows import Block, row_lse
+from regard.attention.rows import row_lse, whole_weights
 
 
 class Reference(Backend):
@@ -25,13 +25,14 @@ class Reference(Backend):
         """See `Backend.run`."""
         table = call.scoring
         rows, columns = slice(0, table.extent.queries), slice(0, table.extent.keys)
-        parts = table.parts(table.region(rows, columns))
-        block = Block(table, parts, rows, columns, table.scores_from(parts, rows, columns))  # (B, H, Q, K)
-        weights = block.weights()
+        # neither a region nor a block: torch.compile makes constants of slices that it finds in an object
+        parts = {name: operand.tensor for name, operand in table.operands.items()}
+        scores = table.scores_from(parts, rows, columns)  # (B, H, Q, K)
+        weights = whole_weights(parts, scores, table.factors_from(parts, rows, columns))
         if call.dropout:
             weights = F.dropout(weights, call.dropout)
         context = matmul_grouped(weights, call.v.to(weights.dtype))  # (B, H, Q, Dv)
-        return context.to(call.v.dtype), row_lse(block.scores) if call.need_lse else None
+        return context.to(call.v.dtype), row_lse(scores) if call.need_lse else None
 
 
 REFERENCE = Reference()

@@ -1,23 +1,21 @@
-"""Fused scaled-dot-product attention of torch: memory linear in length, gradients recomputed.
+"""Fused scaled-dot-product attention of torch, gradients recomputed.
 
-On the CPU torch's flash operator is called below its public wrapper: it takes a causal limit and a key table together
-(the wrapper doesn't), reads grouped keys without repeating them, and returns ℓ. It is a private operator, so a check
-runs once before it is trusted, and without it the public function does the work.
+On the CPU torch's flash operator is called below its public wrapper (`flash.py`): it takes a causal limit and a row
+of keys together (the wrapper doesn't), reads grouped keys without repeating them, and returns ℓ, by which pieces are
+joined.
+Elsewhere, and where that operator can't be used, the public function does the work.
 """
-
-from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
+from regard.attention.backends.flash import Flash, cpu_flash, dead_rows, flash_attention, is_direct, simple
 from regard.attention.pairs import own_precision
+from regard.attention.rows import sunk
 from regard.attention.scoring import Scoring, named
-from regard.attention.visibility import Visibility
-
-CpuFlash = Callable[..., tuple[Tensor, Tensor]]
+from regard.attention.visibility import transformed
 
 
 class SDPA(Backend):
@@ -34,152 +32,134 @@ class SDPA(Backend):
             return "fused SDPA has no soft-cap"
         if table.factor is not None:
             return "fused SDPA has no factor after the softmax"
-        if table.sink is not None:
-            return "fused SDPA has no sink"
         if table.extent.queries == 0 or table.extent.keys == 0 or table.extent.batch == 0:
             return "fused SDPA doesn't take zero queries or keys"
-        if call.need_lse and (call.differentiated or not _runs_on_cpu_flash(call)):
-            return "the fused operator gives ℓ on the CPU only, without dropout, and without a gradient for it"
+        if _flash(table) is not None:
+            if call.dropout:
+                return "torch's flash operator for the CPU has no dropout"
+            if _learned_bias(call):
+                return "torch's flash operator for the CPU gives no gradient to a bias"
+        elif call.need_lse or table.sink is not None:
+            wanted = "doesn't give ℓ" if call.need_lse else "has no sink, for which ℓ is needed"
+            return f"torch's public scaled_dot_product_attention {wanted}"
         return None
 
     def how(self, call: Call) -> str:
         """See `Backend.how`."""
-        kernel = "torch's flash operator" if _runs_on_cpu_flash(call) else "scaled_dot_product_attention"
-        masked, causal = _attention_mask(call.scoring, _runs_on_cpu_flash(call))
-        if masked is not None and masked.shape[-2] > 1:
-            return f"{kernel} with a mask or bias table of Q × K: memory grows with Q × K"
-        if call.scoring.q.device.type == "cpu" and (call.dropout or _learned_bias(call)):
-            return f"{kernel}; with dropout, or a bias that needs a gradient, torch writes out Q × K on the CPU"
-        return f"{kernel}{', causal' if causal else ''}: memory linear in length"
+        table = call.scoring
+        if _flash(table) is None:
+            return _how_public(call)
+        if is_direct(table):
+            causal = table.visibility.causal is not None and table.visibility.causal < table.extent.keys - 1
+            how = "torch's flash operator, causal" if causal else "torch's flash operator"
+        elif table.bias is None and simple(table.visibility):
+            how = "torch's flash operator, causal, for the queries that see a key"
+            if table.visibility.causal is not None and table.visibility.causal > 0:
+                how = "torch's flash operator for the keys that all queries see and for a causal triangle, joined by ℓ"
+        else:
+            how = "torch's flash operator, with mask and bias written out for a block of queries at a time"
+        return f"{how}: memory linear in length"
 
     def run(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """See `Backend.run`."""
-        return _run_cpu_flash(call) if _runs_on_cpu_flash(call) else (_run_public(call), None)
+        table, flash = call.scoring, _flash(call.scoring)
+        if flash is None:
+            return _run_public(call), None
+        sink = table.sink
+        if sink is None:
+            return flash_attention(flash, table, call.v, call.need_lse, call.differentiated)
+        context, lse = flash_attention(flash, table, call.v, True, call.differentiated)
+        assert lse is not None
+        return (context * sunk(lse, sink)[..., None]).to(context.dtype), lse if call.need_lse else None
 
 
 SDPA_BACKEND = SDPA()
 
 
-@lru_cache(maxsize=1)
-def cpu_flash() -> CpuFlash | None:
-    """torch's flash operator for the CPU, or None where it is missing or doesn't take a mask and causal at once."""
-    cpu = torch.device("cpu")
-    try:
-        operator: CpuFlash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-        with torch.no_grad(), own_precision(cpu):
-            x = torch.tensor([[[[1.0], [2.0], [3.0]]]], device=cpu)  # (1, 1, 3, 1)
-            barred = torch.tensor([0.0, -torch.inf, 0.0], device=cpu).view(1, 1, 1, 3)
-            context, lse = operator(x, x, x, 0.0, True, attn_mask=barred, scale=1.0)
-            later = torch.ones(3, 3, dtype=torch.bool, device=cpu).triu(1)
-            scores = (x @ x.transpose(-1, -2) + barred).masked_fill(later, -torch.inf)
-            right = torch.allclose(context, scores.softmax(-1) @ x) and torch.allclose(lse, scores.logsumexp(-1))
-    except (AttributeError, RuntimeError, TypeError):
+def _flash(table: Scoring) -> Flash | None:
+    """The flash operator for the CPU, where it can be used: not in compilation or in functional transforms."""
+    if table.extent.device.type != "cpu" or torch.compiler.is_compiling():
         return None
-    return operator if right else None
+    return None if transformed() else cpu_flash()
 
 
 def _learned_bias(call: Call) -> bool:
-    operands = call.scoring.operands
-    learned = any(x.tensor.requires_grad for name, x in operands.items() if name.startswith("bias."))
-    return learned and torch.is_grad_enabled()
+    if call.scoring.bias is None or not torch.is_grad_enabled():
+        return False
+    return any(x.tensor.requires_grad for name, x in call.scoring.operands.items() if name.startswith("bias."))
 
 
-def _runs_on_cpu_flash(call: Call) -> bool:
-    on_cpu = call.scoring.q.device.type == "cpu"
-    return on_cpu and not call.dropout and not _learned_bias(call) and cpu_flash() is not None
-
-
-def _run_cpu_flash(call: Call) -> tuple[Tensor, Tensor | None]:
-    table, operator = call.scoring, cpu_flash()
-    assert operator is not None
-    q, k, v = _contiguous_rows(table.q), _contiguous_rows(table.k), _contiguous_rows(call.v)
-    width, value_width = q.shape[-1], v.shape[-1]
-    if width != value_width:  # the operator wants one width: zero columns change neither scores nor the other values
-        both = max(width, value_width)
-        q, k, v = (F.pad(x, (0, both - x.shape[-1])) if x.shape[-1] < both else x for x in (q, k, v))
-    mask, causal = _attention_mask(table, takes_both=True)
-    context, lse = operator(q, k, v, 0.0, causal, attn_mask=mask, scale=table.scale)
-    if not call.need_lse:
-        return context[..., :value_width], None
-    dead = dead_rows(table)
-    if dead is not None:
-        lse = lse.masked_fill(dead, -torch.inf)  # the operator says 0 there
-    return context[..., :value_width], lse
+def _how_public(call: Call) -> str:
+    table = call.scoring
+    kernel = "torch's scaled_dot_product_attention"
+    if needs_table(table):
+        return f"{kernel} with a mask or bias table of Q × K: memory grows with Q × K"
+    if _lower_right(table):
+        return f"{kernel}, causal from the end: memory linear in length where torch has a fused kernel for it"
+    if table.extent.device.type == "cpu" and call.dropout:
+        return f"{kernel}, which writes out Q × K for dropout on the CPU: memory grows with Q × K"
+    causal = ", causal" if _is_causal(table) else ""
+    return f"{kernel}{causal}: memory linear in length where torch has a fused kernel for it"
 
 
 def _run_public(call: Call) -> Tensor:
     table = call.scoring
-    mask, causal = _attention_mask(table, takes_both=False)
-    dead = dead_rows(table)
+    q, k, scale, dead = table.q, table.k, table.scale, None
+    # in compilation a comparison of sizes is a bool only once it is branched on
+    causal, grouped = (True if x else False for x in (_is_causal(table), table.share != 1))  # noqa: SIM210
+    if _lower_right(table):
+        from torch.nn.attention.bias import causal_lower_right  # brings the compiler along, a second of start-up
+
+        mask: Tensor | None = causal_lower_right(table.extent.queries, table.extent.keys)
+    else:
+        mask, dead = None if causal else _mask(table), dead_rows(table)
     if dead is not None and mask is not None:
         # softmax over nothing is undefined: let such a row see everything, then take its result away
         mask = mask.masked_fill(dead[..., None], True if mask.dtype == torch.bool else 0.0)
     with own_precision(table.extent.device):
         context = F.scaled_dot_product_attention(
-            table.q,
-            table.k,
-            call.v,
-            attn_mask=mask,
-            dropout_p=call.dropout,
-            is_causal=causal,
-            scale=table.scale,
-            enable_gqa=table.extent.heads != table.extent.groups,
+            q, k, call.v, attn_mask=mask, dropout_p=call.dropout, is_causal=causal, scale=scale, enable_gqa=grouped
         )
     return context if dead is None else context.masked_fill(dead[..., None], 0.0)
 
 
-def _attention_mask(table: Scoring, takes_both: bool) -> tuple[Tensor | None, bool]:
-    """Mask and causal flag for the fused kernels, whose causal limit is aligned at the start.
+def needs_table(table: Scoring) -> bool:
+    """Whether torch's public function would need a mask or bias of Q × K."""
+    without = _is_causal(table) or _lower_right(table) or (_unlimited(table) and simple(table.visibility))
+    return table.bias is not None or not without
 
-    The mask is small, (B, 1, 1, K), wherever it can be; `takes_both` says whether the kernel takes it beside the
-    flag and wants it in floating point.
-    """
+
+def _unlimited(table: Scoring) -> bool:
+    """Whether there is no causal limit."""
+    return table.visibility.causal is None or table.visibility.causal >= table.extent.keys - 1
+
+
+def _is_causal(table: Scoring) -> bool:
+    """Whether the causal flag, which starts at the corner and goes with no mask, says it all."""
+    seen = table.visibility
+    return seen.causal == 0 and not _unlimited(table) and simple(seen) and seen.keys is None and table.bias is None
+
+
+def _lower_right(table: Scoring) -> bool:
+    """Whether torch's causal limit that ends at the corner says it all; it has fused kernels on CUDA devices."""
     seen, sizes = table.visibility, table.extent
-    unlimited = seen.causal is None or seen.causal >= sizes.keys - 1
-    others = seen.keys is not None or seen.dense is not None or table.bias is not None
-    causal = seen.causal == 0 and not unlimited and (takes_both or not others) and _plain(seen)
-    visible: Tensor | None
-    if causal or (unlimited and _plain(seen)):
-        visible = seen.keys  # (B, 1, 1, K)
-        if seen.dense is not None:
-            visible = seen.dense if visible is None else visible & seen.dense
-    else:
-        visible = seen.block(slice(0, sizes.queries), slice(0, sizes.keys), sizes.device)
-    mask = visible
-    if table.bias is not None:
-        bias = _bias(table, takes_both)
-        mask = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
-    elif visible is not None and takes_both:
-        barred = torch.full(visible.shape, -torch.inf, dtype=table.q.dtype, device=visible.device)
-        mask = barred.masked_fill_(visible, 0.0)
-    return mask, causal
+    ends = seen.causal is not None and seen.causal == sizes.keys - sizes.queries > 0 and not _unlimited(table)
+    alone = simple(seen) and seen.keys is None and table.bias is None
+    return ends and alone and sizes.device.type == "cuda" and not torch.compiler.is_compiling()
 
 
-def _plain(seen: Visibility) -> bool:
-    """Whether there is nothing but a causal limit, a row of keys and a table."""
-    limits = (seen.lower, seen.start, seen.stop)
-    return not seen.documents and not seen.unions and all(x is None for x in limits)
-
-
-def _bias(table: Scoring, takes_single: bool) -> Tensor:
-    """The bias in a dtype that the kernel takes beside the queries; a large finite one must not become infinite."""
-    assert table.bias is not None
-    rows, columns = slice(0, table.extent.queries), slice(0, table.extent.keys)
-    bias = table.bias.block(named("bias.", table.parts(table.region(rows, columns))), rows, columns, table.extent)
-    dtype = table.q.dtype
-    if bias.dtype == dtype or (takes_single and dtype.itemsize == 2 and bias.dtype == torch.float32):
-        return bias
-    limits = torch.finfo(dtype)
-    return bias.clamp(limits.min, limits.max).to(dtype)
-
-
-def dead_rows(table: Scoring) -> Tensor | None:
-    """(B or 1, H or 1, Q or 1) bool: the queries that see no key; None where there can be none."""
+def _mask(table: Scoring) -> Tensor | None:
+    """Mask and bias for the public function, as small as they can be: (B, 1, 1, K) for a row of keys."""
     sizes = table.extent
-    seen = table.visibility.seen_any(sizes.queries, sizes.keys, sizes.device)
-    return None if seen is None else ~seen
-
-
-def _contiguous_rows(x: Tensor) -> Tensor:
-    """The kernels read a row of D numbers at a time."""
-    return x if x.stride(-1) == 1 else x.contiguous()
+    rows, columns = slice(0, sizes.queries), slice(0, sizes.keys)
+    visible = table.visibility.block(rows, columns, sizes.device)
+    if table.bias is None:
+        return visible
+    parts = {name: operand.tensor for name, operand in table.operands.items()}
+    bias = table.bias.block(named("bias.", parts), rows, columns, sizes)
+    if bias.dtype != table.q.dtype:  # a large finite number must not become infinite
+        limits = torch.finfo(table.q.dtype)
+        if torch.finfo(bias.dtype).max > limits.max:
+            bias = bias.clamp(limits.min, limits.max)
+        bias = bias.to(table.q.dtype)
+    return bias if visible is None else bias.masked_fill(~visible, -torch.inf)

@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.backends.sdpa import dead_rows
+from regard.attention.backends.flash import dead_rows
 from regard.attention.pairs import own_precision
 from regard.attention.scoring import Scoring
 from regard.attention.visibility import readable
 
 QUERIES, KEYS = 24, 64  # the most that it takes
+OTHER_SIZES = f"it is for 2 to {QUERIES} queries and up to {KEYS} keys"
 
 
 class Short(Backend):
@@ -28,7 +29,7 @@ class Short(Backend):
         if sizes.device.type != "cpu" or table.q.dtype not in (torch.float32, torch.float64):
             return "it is for float32 and float64 on the CPU"
         if not (2 <= sizes.queries <= QUERIES and 1 <= sizes.keys <= KEYS and sizes.batch):
-            return f"it is for 2 to {QUERIES} queries and up to {KEYS} keys, not {sizes.queries} × {sizes.keys}"
+            return OTHER_SIZES
         if table.form != "inner":
             return "it is for scores that are inner products"
         if table.softcap is not None or table.sink is not None or table.bias is not None or table.factor is not None:
