@@ -165,7 +165,10 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
         lambda: attend(Q, K, V, score=Kernel(lambda x: x.sum(-1))),
         ("Kernel", "feature", "(2, 4, 5)", "(…, F)"),
     ),
-    "a feature map below 0": (lambda: attend(Q, K, V, score=Kernel(torch.tanh)), ("Kernel", "feature", "negative", "q")),
+    "a feature map below 0": (
+        lambda: attend(Q, K, V, score=Kernel(torch.tanh)),
+        ("Kernel", "feature", "negative", "q"),
+    ),
     "a soft-cap on similarities": (
         lambda: attend(Q, K, V, score=Kernel(), softcap=5.0),
         ("softcap", "factorised", "nearest", "Gaussian"),

@@ -146,7 +146,9 @@ def test_no_table_of_all_queries_and_keys_on_the_cpu(mask: Mask | None) -> None:
         assert all(x is None or x.shape[:3] == (2, 1, 1) for x in seen.masks)
 
 
-@pytest.mark.parametrize("bias", [ALiBi(), RelativeBias(torch.randn(8, 3)), torch.randn(3, 67, 67)], ids=str)
+@pytest.mark.parametrize(
+    "bias", [ALiBi(), RelativeBias(torch.randn(8, 3)), torch.randn(3, 67, 67)], ids=["ALiBi", "T5", "tensor"]
+)
 def test_a_bias_is_written_out_for_a_few_queries(bias: Bias | Tensor) -> None:
     q = k = v = torch.randn(2, 3, 67, 5)
     with watched_flash() as seen, mock.patch.object(flash_module, "ROWS", 8):

@@ -1,5 +1,6 @@
 """The operator and the map: `attend`, `AttentionMap`, `attention_plan`, scores, masks, biases and factors."""
 
+from regard.attention.additive_compiled import compile_kernels
 from regard.attention.biases import ALiBi, Bias, Factor, GaussianFactor, RelativeBias
 from regard.attention.dispatch import AttentionPlan
 from regard.attention.map import AttentionMap
@@ -33,4 +34,5 @@ __all__ = [
     "Window",
     "attend",
     "attention_plan",
+    "compile_kernels",
 ]

@@ -5,7 +5,7 @@ fastest that is exact enough (`additive_kernels`) depends on how large the numbe
 dimension of the width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,32 +53,22 @@ def additive_scores(q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
         (B, H, Q, K).
     """
     weight = weight.to(q.dtype)
-    size = q.shape[:3].numel() * k.shape[2] * q.shape[3]
-    if torch.compiler.is_compiling() or transformed() or size <= SMALL:
-        return _written_out(q, k, weight)
-    scores: Tensor = _Additive.apply(q, k, weight)  # type: ignore[no-untyped-call]
+    kernels: Callable[..., Any]
+    if torch.compiler.is_compiling():
+        kernels = _scores_op if q.device.type == "cpu" else _written_out
+    elif transformed() or q.shape[:3].numel() * k.shape[2] * q.shape[3] <= SMALL:
+        kernels = _written_out
+    else:
+        kernels = _Additive.apply
+    scores: Tensor = kernels(q, k, weight)
     return scores
 
 
 def _written_out(q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
-    """The definition; a compiler fuses it, so that the table isn't written."""
+    """The definition; a compiler for graphics processors fuses it, so that the table isn't written going forward."""
     if q.shape[1] != k.shape[1]:
         k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
-    tanh = _fused_tanh if torch.compiler.is_compiling() and q.dtype == torch.float32 else torch.tanh
-    return (tanh(q[:, :, :, None] + k[:, :, None]) * weight[:, :, :, None]).sum(-1)
-
-
-def _fused_tanh(x: Tensor) -> Tensor:
-    """tanh by one exponential, or a polynomial where that would cancel: a third of the time in a fused loop.
-
-    The coefficients are those of Cephes' tanhf (Moshier 1992), for |x| < 0.625.
-    """
-    inner = x.clamp(-0.625, 0.625)  # elsewhere the polynomial isn't used, and could become infinite
-    square = inner * inner
-    series = square * -5.70498872745e-3 + 2.06390887954e-2
-    for coefficient in (-5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1):
-        series = series * square + coefficient
-    return torch.where(x.abs() < 0.625, inner + inner * square * series, 1.0 - 2.0 * torch.sigmoid(-2.0 * x))
+    return (torch.tanh(q[:, :, :, None] + k[:, :, None]) * weight[:, :, :, None]).sum(-1)
 
 
 class _Additive(torch.autograd.Function):
@@ -87,27 +77,53 @@ class _Additive(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(q, k, weight)
-        scores = q.new_zeros(*q.shape[:3], k.shape[2])
-        with own_precision(q.device):
-            for sheet in _sheets(q, k, weight):
-                out = sheet.of_queries(scores)
-                for part in sheet.parts():
-                    out += part.scores()
-        return scores
+        return _scores(q, k, weight)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        inputs = ctx.saved_tensors
-        found = tuple(torch.zeros_like(x, memory_format=torch.contiguous_format) for x in inputs)
-        grad = grad.contiguous()
-        with own_precision(grad.device):
-            for sheet in _sheets(*inputs):
-                arriving = sheet.of_queries(grad)
-                sums = Sums(sheet.of_queries(found[0]), sheet.of_keys(found[1]), sheet.of_weight(found[2]))
-                for part in sheet.parts():
-                    part.add_gradients(arriving, sums)
-        return found
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, weight = ctx.saved_tensors
+        return _gradients(q, k, weight, grad)
+
+
+def _scores(q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
+    scores = q.new_zeros(*q.shape[:3], k.shape[2])
+    with own_precision(q.device):
+        for sheet in _sheets(q, k, weight):
+            out = sheet.of_queries(scores)
+            for part in sheet.parts():
+                out += part.scores()
+    return scores
+
+
+def _gradients(q: Tensor, k: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    of_q, of_k, of_weight = _empty_gradients(q, k, weight, grad)
+    for x in (of_q, of_k, of_weight):
+        x.zero_()
+    grad = grad.contiguous()
+    with own_precision(grad.device):
+        for sheet in _sheets(q, k, weight):
+            arriving = sheet.of_queries(grad)
+            sums = Sums(sheet.of_queries(of_q), sheet.of_keys(of_k), sheet.of_weight(of_weight))
+            for part in sheet.parts():
+                part.add_gradients(arriving, sums)
+    return of_q, of_k, of_weight
+
+
+def _empty_gradients(q: Tensor, k: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape), k.new_empty(k.shape), weight.new_empty(weight.shape)
+
+
+# The same for compiled models, which call it as it is: fused code would keep the table of pairs × width for the
+# gradient.
+_scores_op = torch.library.custom_op("regard::additive_scores", _scores, mutates_args=())
+_gradients_op = torch.library.custom_op("regard::additive_gradients", _gradients, mutates_args=())
+_scores_op.register_fake(lambda q, k, weight: q.new_empty(*q.shape[:3], k.shape[2]))
+_gradients_op.register_fake(_empty_gradients)
+_scores_op.register_autograd(
+    lambda ctx, grad: _gradients_op(*ctx.saved_tensors, grad),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Numbers of a tile, 2 MiB in float32; and its keys, more than rows, because rows are summed up more slowly.
-TILE = 1 << 19
+# Numbers of a tile, 4 MiB in float32, and its keys.
+TILE = 1 << 20
 TILE_KEYS = 128
 # On a graphics processor a tile must be worth its start.
-DEVICE_TILE = 1 << 26
+DEVICE_TILE = 1 << 24
 
 
 class Sums(NamedTuple):
@@ -163,8 +163,8 @@ class _Work:
         self._sizes = (a.shape[0], a.shape[1], b.shape[1], a.shape[2])
         units, rows, keys, width = (max(1, x) for x in self._sizes)
         tile = TILE if a.device.type == "cpu" else DEVICE_TILE
-        wide_keys = TILE_KEYS if a.device.type == "cpu" else keys
-        self._keys = min(keys, max(1, min(wide_keys, tile // width)))
+        # more keys than rows in a tile, as rows are summed up more slowly; all that fit where there are few rows
+        self._keys = min(keys, max(1, min(max(TILE_KEYS, tile // (rows * width)), tile // width)))
         self._rows = min(rows, max(1, tile // (self._keys * width)))
         whole = self._keys == keys and self._rows == rows
         self._units = min(units, max(1, tile // (rows * keys * width))) if whole else 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from regard.attention.describing import Described
 from regard.attention.extent import Extent, shape
 from regard.attention.masks import placed
 from regard.attention.operands import Operand
@@ -68,8 +69,8 @@ class Factor(ABC):
         """See `Bias.block`."""
 
 
-@dataclass(frozen=True, eq=False)
-class Given(Bias, Factor):
+@dataclass(frozen=True, eq=False, repr=False)
+class Given(Described, Bias, Factor):
     """A table given as a tensor that broadcasts to the scores.
 
     Args:
@@ -93,8 +94,8 @@ class Given(Bias, Factor):
         return place_in(parts["table"])
 
 
-@dataclass(frozen=True, eq=False)
-class ALiBi(Bias):
+@dataclass(frozen=True, eq=False, repr=False)
+class ALiBi(Described, Bias):
     """Attention with linear biases: −slope_h · |i + offset − j| (Press et al. 2022, section 3).
 
     The paper's bias is for causal attention, where the distance is never negative; elsewhere it falls to both sides.
@@ -126,8 +127,8 @@ class ALiBi(Bias):
         return lambda b, h, i, j: _falling(away(b, h, i, j), slope(b, h, i, j))
 
 
-@dataclass(frozen=True, eq=False)
-class RelativeBias(Bias):
+@dataclass(frozen=True, eq=False, repr=False)
+class RelativeBias(Described, Bias):
     """Relative position bias of T5: learned for each head and bucket of distances (Raffel et al. 2020).
 
     Half of the buckets are for single distances; the others widen logarithmically up to `max_distance`, beyond which
@@ -203,8 +204,8 @@ class RelativeBias(Bias):
         return bucket + torch.where(away < single, away, wide.clamp(max=buckets - 1))
 
 
-@dataclass(frozen=True, eq=False)
-class GaussianFactor(Factor):
+@dataclass(frozen=True, eq=False, repr=False)
+class GaussianFactor(Described, Factor):
     """exp(−(j − centre_i)² / (2 σ²)) (Luong et al. 2015, eq. 10, where σ is half the window's radius).
 
     Args:

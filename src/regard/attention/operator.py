@@ -75,8 +75,8 @@ def attend(
             `Document(ids)`, `Near(centre, radius)`, `Dense(table)`, joined by `&` and `|`.
         bias: added to the scores: `ALiBi()`, `RelativeBias()` or a tensor that broadcasts to (B, H, Q, K); −∞ in it
             counts as masked. May need a gradient.
-        factor: numbers from 0 to 1 that the weights are multiplied by after the softmax, so that a row sums to less than
-            1: `GaussianFactor(centre, sigma)` or a tensor that broadcasts to (B, H, Q, K).
+        factor: numbers from 0 to 1 that the weights are multiplied by after the softmax, so that a row sums to less
+            than 1: `GaussianFactor(centre, sigma)` or a tensor that broadcasts to (B, H, Q, K).
         softcap: c: scores become c · tanh(score / c) before bias and mask (Gemma 2).
         sink: (H,) logits that take part in the softmax and have no value, so that a row sums to less than 1.
         dropout: probability of dropping a weight (the rest is scaled up). ℓ is that of the weights before dropout.

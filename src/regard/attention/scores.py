@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from regard.attention.describing import Described
 from regard.attention.visibility import readable
 from regard.errors import ArgumentError
 
@@ -132,8 +133,8 @@ class Cosine(Score):
         return _scaled(_unit(q), _unit(k), self.scale)
 
 
-@dataclass(frozen=True)
-class General(Score):
+@dataclass(frozen=True, eq=False, repr=False)
+class General(Described, Score):
     """Bilinear: score(q, k) = qᵀ W k (Luong et al. 2015, eq. 8, "general").
 
     Args:
@@ -191,8 +192,8 @@ class Gaussian(Score):
         )
 
 
-@dataclass(frozen=True)
-class Additive(Score):
+@dataclass(frozen=True, eq=False, repr=False)
+class Additive(Described, Score):
     """Additive: score(q, k) = Σ_d v_d · tanh(q_d + k_d) on projected q and k (Bahdanau et al. 2015, appendix A.1.2).
 
     Luong's concat, vᵀ tanh(W [q; k]), is the same with W split in two (Luong et al. 2015, eq. 8). With width 1 and

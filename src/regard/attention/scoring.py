@@ -114,8 +114,8 @@ class Scoring:
     def blocks(self, rows: slice) -> Iterator[Region]:
         """Regions that cover the queries `rows`, whole rows, in blocks of `BLOCK` scores at most.
 
-        More than 2¹⁴ keys make blocks of 16 rows, and so larger ones. Heads stay together with those that share their keys.
-        The columns leave out keys that no row of a block sees.
+        More than 2¹⁴ keys make blocks of 16 rows, and so larger ones. Heads stay together with those that share their
+        keys. The columns leave out keys that no row of a block sees.
         """
         sizes = self.extent
         count, keys = max(1, rows.stop - rows.start), max(1, sizes.keys)

@@ -20,6 +20,11 @@ the table; all others take memory linear in length, forward and backward. Every 
 options runs, with any grouping of heads and in float16, bfloat16, float32 and float64; what is refused stands at the
 end.
 
+On CUDA devices FlexAttention (`flex`) takes what torch's public function would write a table for or can't do; that is
+written from its documentation, checked without a GPU by its uncompiled version, and has not been run on one. Under
+`torch.compile`, in `torch.func` transforms and on meta tensors the plain computation (`reference`) or torch's public
+function runs, in memory that grows with Q × K.
+
 This page is made by `python -m regard.attention.support_docs`.
 """
 
@@ -51,9 +56,14 @@ def page() -> str:
 def _table(scores: list[str], options: dict[str, Made], cell: Callable[[str, Made], str]) -> str:
     lines = ["| | " + " | ".join(scores) + " |", "|---|" + "---|" * len(scores)]
     lines += [
-        f"| `{name}` | " + " | ".join(cell(score, made) for score in scores) + " |" for name, made in options.items()
+        f"| `{_cell(name)}` | " + " | ".join(cell(score, made) for score in scores) + " |"
+        for name, made in options.items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(name: str) -> str:
+    return name.replace("|", "\\|")  # which would end the cell
 
 
 if __name__ == "__main__":

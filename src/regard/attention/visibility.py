@@ -208,7 +208,8 @@ class Visibility:
                 if part is None:
                     part = torch.ones(1, 1, 1, keys, dtype=torch.bool, device=device)
                 parts.append(part.any(-1).expand(-1, -1, rows.stop - rows.start))
-            if len({part.shape[:2] for part in parts}) > 1:  # a block without limits knows no batch elements
+            # a block without limits knows no batch elements
+            if len(parts) > 1 and len({part.shape[:2] for part in parts}) > 1:
                 parts = [
                     part.expand(max(p.shape[0] for p in parts), max(p.shape[1] for p in parts), -1) for part in parts
                 ]
@@ -240,6 +241,16 @@ def transformed() -> bool:
     their own don't take part.
     """
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def differentiated_further() -> bool:
+    """Whether more than a first derivative in reverse mode is taken by torch.func, or any in forward mode."""
+    if forward_ad._current_level >= 0:
+        return True
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    levels = torch._C._functorch.get_interpreter_stack()
+    return sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels or ()) > 1
 
 
 def readable(x: Tensor) -> bool:

@@ -132,7 +132,8 @@ class _Attention(torch.autograd.Function):
             to_context = None if of_context is None else of_context[at].to(table.dtype)
             return _backward(block, to_context, None if of_lse is None else of_lse[at], frame, draws)
 
-        found = gradients(table, operands, wanted, ctx.regions, outputs)
+        with own_precision(table.extent.device):  # autocast may be on where the gradient is asked for
+            found = gradients(table, operands, wanted, ctx.regions, outputs)
         return None, *(found.get(name) for name in frame.kinds)
 
 

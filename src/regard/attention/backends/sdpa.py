@@ -15,7 +15,7 @@ from regard.attention.backends.flash import Flash, cpu_flash, dead_rows, flash_a
 from regard.attention.pairs import own_precision
 from regard.attention.rows import sunk
 from regard.attention.scoring import Scoring, named
-from regard.attention.visibility import transformed
+from regard.attention.visibility import differentiated_further, transformed
 
 
 class SDPA(Backend):
@@ -34,6 +34,8 @@ class SDPA(Backend):
             return "fused SDPA has no factor after the softmax"
         if table.extent.queries == 0 or table.extent.keys == 0 or table.extent.batch == 0:
             return "fused SDPA doesn't take zero queries or keys"
+        if differentiated_further():
+            return "torch's fused operators have first derivatives in reverse mode only"
         if _flash(table) is not None:
             if call.dropout:
                 return "torch's flash operator for the CPU has no dropout"

@@ -12,7 +12,7 @@ from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.flash import dead_rows
 from regard.attention.pairs import own_precision
 from regard.attention.scoring import Scoring
-from regard.attention.visibility import readable
+from regard.attention.visibility import readable, transformed
 
 QUERIES, KEYS = 24, 64  # the most that it takes
 OTHER_SIZES = f"it is for 2 to {QUERIES} queries and up to {KEYS} keys"
@@ -36,6 +36,8 @@ class Short(Backend):
             return "it has no soft-cap, sink, bias or factor"
         if call.need_lse:
             return "it doesn't give ℓ"
+        if transformed():
+            return "it writes in place, which not every transform of torch.func can follow"
         return None
 
     def how(self, call: Call) -> str:
