@@ -30,7 +30,8 @@ ROWS = 256
 # Numbers of a table that is written out at a time, 16 MiB in float32, if a block of one head is not larger.
 TABLE = 1 << 22
 
-# Numbers of such a table from which batch elements with limits of their own are gone through one by one.
+# Numbers of such a table from which batch elements with limits of their own are gone through one by one, and up to
+# which one call with it is faster than two without.
 SHARED = 1 << 18
 
 
@@ -154,9 +155,16 @@ def is_direct(table: Scoring) -> bool:
     return corner and table.bias is None and simple(seen)
 
 
+def is_triangle(table: Scoring) -> bool:
+    """Whether a causal limit is all there is, and is cut into pieces without a table because one would cost more."""
+    sizes = table.extent
+    small = sizes.queries <= ROWS and sizes.queries * sizes.keys <= SHARED
+    return table.bias is None and simple(table.visibility) and (is_direct(table) or not small)
+
+
 def cut(table: Scoring) -> Iterator[Piece]:
     """The pieces of a table; queries that see no key may be in none."""
-    if table.bias is not None or not simple(table.visibility):
+    if not is_triangle(table):
         yield from _by_rows(table)
         return
     sizes = table.extent

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.backends.flash import Flash, cpu_flash, dead_rows, flash_attention, is_direct, simple
+from regard.attention.backends.flash import Flash, cpu_flash, dead_rows, flash_attention, is_direct, is_triangle, simple
 from regard.attention.pairs import own_precision
 from regard.attention.rows import sunk
 from regard.attention.scoring import Scoring, named
@@ -54,7 +54,7 @@ class SDPA(Backend):
         if is_direct(table):
             causal = table.visibility.causal is not None and table.visibility.causal < table.extent.keys - 1
             how = "torch's flash operator, causal" if causal else "torch's flash operator"
-        elif table.bias is None and simple(table.visibility):
+        elif is_triangle(table):
             how = "torch's flash operator, causal, for the queries that see a key"
             if table.visibility.causal is not None and table.visibility.causal > 0:
                 how = "torch's flash operator for the keys that all queries see and for a causal triangle, joined by ℓ"
