@@ -188,3 +188,11 @@ def test_what_is_given_is_checked() -> None:
         MultiHeadAttention(E, H, score=AdditiveScore(D, 2))(torch.randn(B, Q, E))
     with pytest.raises(ArgumentError, match=r"RelativeBias: table is \(32, 2\): expected \(buckets, 3\)"):
         MultiHeadAttention(E, H, position_bias=RelativePositionBias(2))(torch.randn(B, Q, E))
+
+
+@pytest.mark.parametrize(
+    "given", [Additive(torch.nn.Parameter(torch.ones(3))), General(torch.nn.Parameter(torch.ones(3, 3)))], ids=str
+)
+def test_a_parameter_that_nobody_would_train_is_refused(given: Score) -> None:
+    with pytest.raises(ArgumentError, match=f"score: a {type(given).__name__} with a parameter .* AdditiveScore"):
+        MultiHeadAttention(6, 2, score=given)

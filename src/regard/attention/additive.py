@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from regard.attention.additive_kernels import Addition, Definition, Direct, Kernel, Logistic, Sums
+from regard.attention.modes import readable, transformed
 from regard.attention.precision import own_precision
-from regard.attention.visibility import readable, transformed
 
 # A table up to this size, with its width, is written out at once.
 SMALL = 1 << 13

@@ -9,7 +9,7 @@ from regard.attention.backends.contract import Call
 from regard.attention.dispatch import choose
 from regard.attention.extent import Extent, shape
 from regard.attention.operands import Operand
-from regard.attention.pairs import own_precision
+from regard.attention.precision import own_precision
 from regard.attention.rows import blocks_of
 from regard.attention.scoring import Scoring, check_tensor, zero_unseen
 from regard.errors import ArgumentError

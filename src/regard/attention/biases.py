@@ -14,7 +14,7 @@ from torch import Tensor
 
 from regard.attention.describing import Described
 from regard.attention.extent import Extent, shape
-from regard.attention.masks import placed
+from regard.attention.masks import checked_offset, placed
 from regard.attention.operands import Operand
 from regard.errors import ArgumentError
 
@@ -108,6 +108,11 @@ class ALiBi(Described, Bias):
     slopes: Tensor | None = None
     offset: int | Tensor | None = None
 
+    def __post_init__(self) -> None:
+        if self.slopes is not None and not (isinstance(self.slopes, Tensor) and self.slopes.is_floating_point()):
+            raise ArgumentError(f"ALiBi: slopes must be a floating-point tensor (H,), not {_kind(self.slopes)}")
+        object.__setattr__(self, "offset", checked_offset("ALiBi", self.offset))
+
     def operands(self, extent: Extent) -> dict[str, Operand]:
         """See `Bias.operands`."""
         if self.slopes is None:
@@ -146,6 +151,15 @@ class RelativeBias(Described, Bias):
     max_distance: int = 128
     offset: int | Tensor | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.table, Tensor) or not self.table.is_floating_point():
+            raise ArgumentError(
+                f"RelativeBias: table must be a floating-point tensor (buckets, H), not {_kind(self.table)}"
+            )
+        if isinstance(self.max_distance, bool) or not isinstance(self.max_distance, int):
+            raise ArgumentError(f"RelativeBias: max_distance must be an integer, not {self.max_distance!r}")
+        object.__setattr__(self, "offset", checked_offset("RelativeBias", self.offset))
+
     def operands(self, extent: Extent) -> dict[str, Operand]:
         """See `Bias.operands`."""
         least = 4 if self.bidirectional else 2
@@ -174,11 +188,11 @@ class RelativeBias(Described, Bias):
         offset = placed("", self.offset, extent)
         assert isinstance(offset, int)
         count = columns.stop - columns.start
+        if not count or rows.stop == rows.start:
+            return table.new_zeros(1, table.shape[0], rows.stop - rows.start, count)
         nearest = columns.start - (rows.stop - 1) - offset
         away = torch.arange(nearest, nearest + (rows.stop - rows.start) + count - 1, device=table.device)
         diagonals = table[:, self._bucket(away, table.shape[1])]  # (H, rows + columns − 1)
-        if not diagonals.shape[1] or not count or rows.stop == rows.start:
-            return table.new_zeros(1, table.shape[0], rows.stop - rows.start, count)
         return diagonals.unfold(-1, count, 1).flip(-2)[None]
 
     def at(self, parts: Mapping[str, Tensor], extent: Extent) -> Place:
@@ -243,6 +257,10 @@ def alibi_slopes(heads: int) -> list[float]:
     power = 2 ** math.floor(math.log2(heads))
     slopes = [2.0 ** (-8.0 * (h + 1) / power) for h in range(power)]
     return slopes + [2.0 ** (-4.0 * (2 * h + 1) / power) for h in range(heads - power)]
+
+
+def _kind(x: object) -> str:
+    return str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
 
 
 def _per_head(name: str, x: Tensor, extent: Extent) -> Tensor:

@@ -117,7 +117,7 @@ class AttentionMap:
 
     def lse(self) -> Tensor:
         """ℓ (B, H, Q): log-sum-exp of each row's scores over the visible keys; −∞ where there is none."""
-        return self._scoring.extent.restore(self._lse(), 1)
+        return self._scoring.extent.restore(self._lse().clone(), 1)
 
     def mass(self) -> Tensor:
         """What each row of the table sums to, (B, H, Q): 1, less with a sink or a factor, 0 where no key is seen.
@@ -240,7 +240,7 @@ class AttentionMap:
         table = self._scoring
         if _differentiated(table):
             return lse_of(*row_totals(table, slice(0, table.extent.queries)))
-        if self._known_lse is None:
+        if self._known_lse is None or self._known_lse.is_inference():
             self._known_lse = self._by_rows(lambda block: (row_lse(block.scores),))[0]
         return self._known_lse
 

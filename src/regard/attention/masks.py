@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from regard.attention.extent import Extent
-from regard.attention.visibility import EVERYTHING, Visibility, readable, transformed
+from regard.attention.modes import readable, transformed
+from regard.attention.visibility import EVERYTHING, Visibility
 from regard.errors import ArgumentError
 
 
@@ -84,7 +85,7 @@ class Causal(Mask):
     offset: int | Tensor | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "offset", _checked_offset("Causal", self.offset))
+        object.__setattr__(self, "offset", checked_offset("Causal", self.offset))
 
     def __repr__(self) -> str:
         return f"Causal({_shown(self.offset)})"
@@ -115,7 +116,7 @@ class Window(Mask):
         for name, x in (("left", self.left), ("right", self.right)):
             if x is not None and (isinstance(x, bool) or not isinstance(x, int) or x < 0):
                 raise ArgumentError(f"Window: {name} must be an integer of 0 or more, or None, not {x!r}")
-        object.__setattr__(self, "offset", _checked_offset("Window", self.offset))
+        object.__setattr__(self, "offset", checked_offset("Window", self.offset))
 
     def __repr__(self) -> str:
         return f"Window({self.left}, {self.right}, {_shown(self.offset)})"
@@ -161,9 +162,10 @@ class Near(Mask):
     def resolve(self, extent: Extent) -> Visibility:
         """See `Mask.resolve`."""
         centre = extent.column(self.centre.detach(), "Near: centre").double()
-        return Visibility(
-            start=torch.ceil(centre - self.radius).long(), stop=torch.floor(centre + self.radius).long() + 1
-        )
+        # brought into the table before they become integers, whose range is smaller; NaN sees nothing
+        start = torch.ceil(centre - self.radius).clamp(0, extent.keys).nan_to_num(extent.keys)
+        stop = torch.floor(centre + self.radius).clamp(-1, extent.keys - 1).nan_to_num(-1.0)
+        return Visibility(start=start.long(), stop=stop.long() + 1)
 
 
 class Padding(Mask):
@@ -250,7 +252,7 @@ class Document(Mask):
         """See `Mask.resolve`; documents that lie one after the other become an interval of keys for each query."""
         queries = self._rows("query_ids", self.query_ids, extent, extent.queries)
         keys = self._rows("key_ids", self.key_ids, extent, extent.keys)
-        batch = max(queries.shape[0], keys.shape[0])
+        batch = queries.shape[0] if keys.shape[0] == 1 else keys.shape[0]
         queries, keys = queries.expand(batch, -1), keys.expand(batch, -1)
         if readable(keys) and readable(queries):
             none = torch.iinfo(torch.long).max
@@ -309,7 +311,8 @@ def placed(name: str, offset: int | Tensor | None, extent: Extent) -> int | Tens
     return offset if isinstance(offset, int) else _for_batch(name, offset, extent)
 
 
-def _checked_offset(owner: str, offset: int | Tensor | None) -> int | Tensor | None:
+def checked_offset(owner: str, offset: int | Tensor | None) -> int | Tensor | None:
+    """An offset as it is, or a copy of the tensor; raises `ArgumentError` for anything else."""
     if isinstance(offset, Tensor):
         return _integers(f"{owner}: offset", offset)
     if offset is not None and (not isinstance(offset, int) or isinstance(offset, bool)):

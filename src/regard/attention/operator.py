@@ -84,10 +84,12 @@ def attend(
 
     Returns:
         context (B, H, Q, Dv) in the caller's layout and dtype; with `return_lse` also ℓ (B, H, Q), float32 or wider.
-        Both are differentiable in q, k, v, bias and sink.
+        Both are differentiable in q, k, v, sink and the tensors of score, bias and factor; a second derivative
+        is there only where torch's own operators do it, and otherwise raises.
 
     Raises:
         ArgumentError: a wrong type, shape, dtype, device or value; the message names the argument.
+        UnsupportedError: a combination that docs/attention-support.md refuses.
     """
     call = build_call(q, k, v, score, mask, bias, factor, softcap, sink, dropout, return_lse)
     context, lse = choose(call).run(call)
@@ -115,7 +117,7 @@ def attention_plan(
 ) -> AttentionPlan:
     """Say which backend `attend` would take for this call, how it would run, and why the faster ones can't.
 
-    Arguments and errors are those of `attend`. Nothing is computed.
+    Arguments and errors are those of `attend`. No attention is computed; queries and keys are checked and lifted.
     """
     return plan(build_call(q, k, v, score, mask, bias, factor, softcap, sink, dropout, return_lse))
 

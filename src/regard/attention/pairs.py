@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.additive import additive_scores
-from regard.attention.precision import own_precision as own_precision
+from regard.attention.precision import own_precision
 from regard.attention.scores import Form
 
 PairScores = Callable[[Mapping[str, Tensor], float], Tensor]

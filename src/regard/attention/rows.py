@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.attention.modes import transformed
 from regard.attention.operands import Operand, Region
 from regard.attention.scoring import Scoring
-from regard.attention.visibility import transformed
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.describing import Described
-from regard.attention.visibility import readable
+from regard.attention.modes import readable
 from regard.errors import ArgumentError
 
 Form = Literal["inner", "additive", "factorised"]
@@ -177,13 +177,20 @@ class Gaussian(Score):
         check_number("Gaussian: sigma", self.sigma)
         if self.sigma <= 0:
             raise ArgumentError(f"Gaussian: sigma must be positive, not {self.sigma!r}")
+        if not 1e-18 < self.sigma < 1e18:
+            raise ArgumentError(f"Gaussian: sigma must be from 1e-18 to 1e18, not {self.sigma!r}")
 
     def formula(self, q: Tensor, k: Tensor) -> Tensor:
         """See `Score.formula`."""
         return (q[..., :, None, :] - k[..., None, :, :]).square().sum(-1) * (-0.5 / self.sigma**2)
 
     def lift(self, q: Tensor, k: Tensor) -> Lifted:
-        """−‖q − k‖²/2 = ⟨(q, 1, 1, −‖q‖²/2), (k, −‖k‖²/2, 1)⟩, each norm as a sum of two numbers of its dtype."""
+        """−‖q − k‖²/2 = ⟨(q, 1, 1, −‖q‖²/2), (k, −‖k‖²/2, 1)⟩, each norm as a sum of two numbers of its dtype.
+
+        Both are moved so that the queries lie around 0, which changes no score: then the error is of order
+        ε · (spread / σ)², wherever the data lie. In float16 norms beyond 512 are cut to it.
+        """
+        q, k = _around_queries(q, k)
         ones = q.new_ones(1).expand(*q.shape[:-1], 2), k.new_ones(1).expand(*k.shape[:-1], 2)
         return Lifted(
             torch.cat([q, ones[0], *_minus_half_norm(q)], -1),
@@ -307,6 +314,18 @@ def _unit(x: Tensor) -> Tensor:
     wide = wide / torch.where(peak == 0.0, 1.0, peak)
     length = wide.norm(dim=-1, keepdim=True)
     return (wide / torch.where(length == 0.0, 1.0, length)).to(x.dtype)
+
+
+def _around_queries(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """q (B, H, Q, D) and k (B, G, K, D) less the mean of the queries that read a key head."""
+    batch, heads, queries, width = q.shape
+    groups = k.shape[1]
+    if queries == 0:
+        return q, k
+    folded = q.detach().reshape(batch, groups, heads // groups * queries, width)
+    centre = folded.mean(2, keepdim=True, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
+    centre = torch.where(centre.isfinite(), centre, 0.0)  # a query that is no number must not reach the others
+    return q - centre.repeat_interleave(heads // groups, 1), k - centre
 
 
 def _minus_half_norm(x: Tensor) -> tuple[Tensor, Tensor]:

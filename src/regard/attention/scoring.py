@@ -9,11 +9,13 @@ from torch import Tensor
 from regard.attention.biases import Bias, Factor, Given
 from regard.attention.extent import Extent, shape
 from regard.attention.masks import Mask
+from regard.attention.modes import readable
 from regard.attention.operands import Operand, Region
-from regard.attention.pairs import PAIRS, own_precision
-from regard.attention.scores import Form, Score, check_number
+from regard.attention.pairs import PAIRS
+from regard.attention.precision import fitted, own_precision
+from regard.attention.scores import Form, Lifted, Score, check_number
 from regard.attention.support import check_supported
-from regard.attention.visibility import EVERYTHING, Visibility, readable
+from regard.attention.visibility import EVERYTHING, Visibility
 from regard.errors import ArgumentError
 
 # Elements of one block of scores: 2¹⁸ float32 are 1 MiB, so that a block and its temporaries stay in a core's cache.
@@ -97,7 +99,7 @@ class Scoring:
         if self.softcap is not None:
             s = torch.tanh(s / self.softcap) * self.softcap
         if self.bias is not None:
-            s = s + self.bias.block(named("bias.", parts), rows, columns, self.extent).to(dtype)
+            s = s + fitted(self.bias.block(named("bias.", parts), rows, columns, self.extent), dtype)
         visible = self.visibility.block(rows, columns, self.extent.device)
         return s if visible is None else s.masked_fill(~visible, -torch.inf)
 
@@ -112,7 +114,7 @@ class Scoring:
         return Region(slice(0, self.extent.batch), slice(0, self.extent.heads), rows, columns)
 
     def blocks(self, rows: slice) -> Iterator[Region]:
-        """Regions that cover the queries `rows`, whole rows, in blocks of `BLOCK` scores at most.
+        """Regions that cover the queries `rows`, whole rows, in blocks of about `BLOCK` scores.
 
         More than 2¹⁴ keys make blocks of 16 rows, and so larger ones. Heads stay together with those that share their
         keys. The columns leave out keys that no row of a block sees.
@@ -200,13 +202,34 @@ def build_scoring(
             raise ArgumentError(f"sink is on {sink.device}, queries and keys are on {extent.device}")
         extra["sink"] = Operand(sink.reshape(1, -1, 1, 1), "head")
     heads_q, heads_k = extent.heads_first(q), extent.heads_first(k)
-    heads_k = zero_unseen(heads_k, visibility, extent)
+    heads_k = zero_unseen(heads_k, visibility, extent, always=score.form == "factorised")
     with own_precision(extent.device):
         lifted = score.lift(heads_q, heads_k)
+    _check_lifted(score, lifted, heads_q, heads_k)
     operands = {"q": Operand(lifted.q, "query"), "k": Operand(lifted.k, "key")}
     if lifted.weight is not None:
         operands["weight"] = Operand(lifted.weight, "head")
     return Scoring(score.form, operands | extra, lifted.scale, visibility, bias, factor, softcap, extent)
+
+
+def _check_lifted(score: Score, lifted: Lifted, q: Tensor, k: Tensor) -> None:
+    """Raise `ArgumentError` unless what a score's `lift` gives is what its form takes: scores may be anyone's."""
+    if lifted.q is q and lifted.k is k and lifted.scale > 0 and lifted.weight is None and score.form == "inner":
+        return
+    name = type(score).__name__
+    if not lifted.scale > 0:
+        raise ArgumentError(f"{name}.lift: scale must be positive, not {lifted.scale}: put its sign into q")
+    for what, x, given in (("q", lifted.q, q), ("k", lifted.k, k)):
+        if x.shape[:-1] != given.shape[:-1] or x.shape[-1] != lifted.q.shape[-1] or x.dtype != given.dtype:
+            raise ArgumentError(
+                f"{name}.lift: {what} is {shape(x)} {x.dtype}: expected {(*given.shape[:-1], lifted.q.shape[-1])} "
+                f"{given.dtype}"
+            )
+    weight = lifted.weight
+    if (weight is not None) != (score.form == "additive"):
+        raise ArgumentError(f"{name}.lift: the additive form has a weight, the others have none")
+    if weight is not None and (weight.ndim != 4 or weight.shape[-1] != lifted.q.shape[-1]):
+        raise ArgumentError(f"{name}.lift: weight is {shape(weight)}: expected (1, H or 1, 1, {lifted.q.shape[-1]})")
 
 
 def _given_bias(bias: Bias | Tensor, extent: Extent) -> tuple[Bias, Visibility]:
@@ -233,17 +256,18 @@ def _given_factor(factor: Factor | Tensor) -> Factor:
     return Given(factor, "factor")
 
 
-def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent) -> Tensor:
+def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent, *, always: bool = False) -> Tensor:
     """Put zeros where no query sees a key, so that nothing there, NaN included, reaches a result or a gradient.
 
     Args:
         x: keys or values (B, G, K, ·).
         visibility: which keys are seen.
         extent: sizes.
+        always: also where the numbers are harmless in a product: a function of them might not be.
     """
     if all_seen(visibility, extent):
         return x
-    if _is_harmless(x):  # then weights of 0 do the same, without a copy
+    if not always and _is_harmless(x):  # then weights of 0 do the same, without a copy
         return x
     seen = visibility.seen_keys(extent.queries, extent.keys, extent.device)  # (B or 1, H or 1, K)
     if seen.shape[1] > 1:
@@ -259,7 +283,8 @@ def all_seen(visibility: Visibility, extent: Extent) -> bool:
     if seen.keys is not None or seen.start is not None or seen.stop is not None or not seen.limits_only:
         return False
     last = seen.causal is None or extent.queries + seen.causal >= extent.keys
-    return last and (seen.lower is None or seen.lower <= 0) and extent.queries > 0
+    some = seen.causal is None or seen.lower is None or seen.lower <= seen.causal
+    return last and some and (seen.lower is None or seen.lower <= 0) and extent.queries > 0
 
 
 def check_tensor(name: str, x: object, others: str = "") -> None:

@@ -1,6 +1,6 @@
 """What goes with what: the combinations that are refused, and the table of those that run, with the backend of each.
 
-`python -m regard.attention.support` prints the table of docs/attention-support.md; the tests go through its options.
+`support_docs` makes docs/attention-support.md of it; the tests go through its options.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,8 @@ end.
 On CUDA devices FlexAttention (`flex`) takes what torch's public function would write a table for or can't do; that is
 written from its documentation, checked without a GPU by its uncompiled version, and has not been run on one. Under
 `torch.compile`, in `torch.func` transforms and on meta tensors the plain computation (`reference`) or torch's public
-function runs, in memory that grows with Q × K.
+function runs, in memory that grows with Q × K; additive scores take Q × K × D there, except in models compiled for the
+CPU.
 
 This page is made by `python -m regard.attention.support_docs`.
 """

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from regard.attention.modes import readable
 from regard.attention.operands import take
 
 T = TypeVar("T")
@@ -232,30 +232,6 @@ class Visibility:
 
 EVERYTHING = Visibility()
 """No limit at all."""
-
-
-def transformed() -> bool:
-    """Whether a transform of torch.func, or differentiation in forward mode, is at work.
-
-    Then a call is made of torch's differentiable operators alone: private ones and functions with a backward pass of
-    their own don't take part.
-    """
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-
-
-def differentiated_further() -> bool:
-    """Whether more than a first derivative in reverse mode is taken by torch.func, or any in forward mode."""
-    if forward_ad._current_level >= 0:
-        return True
-    if not torch._C._are_functorch_transforms_active():
-        return False
-    levels = torch._C._functorch.get_interpreter_stack()
-    return sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels or ()) > 1
-
-
-def readable(x: Tensor) -> bool:
-    """Whether numbers of x may be looked at without a wait: on the CPU, not in compilation or functional transforms."""
-    return x.is_cpu and not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def _broadcast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -142,5 +142,10 @@ def as_maker(name: str, value: T | Maker[T], kind: type[object]) -> Maker[T]:
     if isinstance(value, Maker):
         return value
     if isinstance(value, kind):
+        if any(isinstance(x, nn.Parameter) for x in vars(value).values()):
+            raise ArgumentError(
+                f"{name}: a {type(value).__name__} with a parameter would not be trained, moved or saved: give the "
+                "Maker that owns it, such as GeneralScore, AdditiveScore or RelativePositionBias"
+            )
         return Fixed(value)
     raise ArgumentError(f"{name} must be a {kind.__name__}, or a Maker of one, not {type(value).__name__}")

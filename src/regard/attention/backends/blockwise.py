@@ -14,12 +14,12 @@ from torch import Tensor
 
 from regard.attention import scoring as limits
 from regard.attention.backends.contract import Backend, Call
+from regard.attention.modes import readable, transformed
 from regard.attention.operands import Kind, Operand, Region
 from regard.attention.pairs import matmul_grouped
 from regard.attention.precision import own_precision
 from regard.attention.rows import Block, block_of, gradients, sunk
 from regard.attention.scoring import Scoring
-from regard.attention.visibility import readable, transformed
 
 LEVELS = 1 << 16  # a draw of dropout has 16 bits
 
@@ -46,14 +46,14 @@ class Blockwise(Backend):
     def how(self, call: Call) -> str:
         """See `Backend.how`."""
         again = ", made again for the gradient" if call.differentiated else ""
-        return f"blocks of {limits.BLOCK} weights at most, or one row{again}: memory linear in length"
+        return f"blocks of {limits.BLOCK} weights, or a few rows of more{again}: memory linear in length"
 
     def run(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """See `Backend.run`."""
         table = call.scoring
         level = round(call.dropout * LEVELS)
         # one number of the default generator stands for all that are drawn here
-        seed = int(torch.randint(2**62, ())) if level else 0
+        seed = int(torch.randint(2**62, (), device="cpu")) if level else 0
         operands = table.operands | {"v": Operand(call.v, "key")}
         frame = _Frame(replace(table, operands={}), {name: x.kind for name, x in operands.items()}, level, seed)
         context, lse = _Attention.apply(frame, *(x.tensor for x in operands.values()))  # type: ignore[no-untyped-call]

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
-from regard.attention.pairs import matmul_grouped, own_precision
+from regard.attention.pairs import matmul_grouped
+from regard.attention.precision import own_precision
 from regard.attention.rows import lse_of, sunk
 from regard.attention.visibility import Visibility
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.operands import Region
-from regard.attention.pairs import own_precision
+from regard.attention.precision import fitted, own_precision
 from regard.attention.scoring import Scoring, named
 from regard.attention.visibility import Visibility
 
@@ -100,7 +100,7 @@ def flash_attention(
     """
     q, k, width = table.q, table.k, v.shape[-1]
     direct = is_direct(table)
-    if table.extent.queries == 1 and direct and not need_lse and _is_plain_step(q, k, v):
+    if table.extent.queries == 1 and table.visibility.causal is None and direct and not need_lse and _plain(q, k, v):
         barred = table.visibility.barred_keys(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=barred, scale=table.scale), None
     if q.shape[-1] != width:  # it wants one width: zero columns change neither scores nor the other values
@@ -137,7 +137,7 @@ def contiguous_rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _is_plain_step(q: Tensor, k: Tensor, v: Tensor) -> bool:
+def _plain(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether torch's public function would run the same kernel for one query; a call of it takes less time."""
     return q.shape[1] == k.shape[1] and q.shape[-1] == v.shape[-1] and not torch.is_autocast_enabled("cpu")
 
@@ -246,12 +246,8 @@ def _added(table: Scoring, piece: Piece) -> Tensor | None:
     part = table.crop(at.batch, at.heads)
     own = {n: x.part(at, table.share) for n, x in table.operands.items() if n.startswith("bias.")}
     bias = table.bias.block(named("bias.", own), at.rows, at.columns, part.extent)
-    if bias.dtype != dtype and not (dtype.itemsize == 2 and bias.dtype == torch.float32):
-        # in a dtype that the operator takes; a large finite number must not become infinite
-        limits = torch.finfo(dtype)
-        if torch.finfo(bias.dtype).max > limits.max:
-            bias = bias.clamp(limits.min, limits.max)
-        bias = bias.to(dtype)
+    if not (dtype.itemsize == 2 and bias.dtype == torch.float32):  # which the operator takes beside halves
+        bias = fitted(bias, dtype)
     return bias if visible is None else bias.masked_fill(~visible, -torch.inf)
 
 

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
-from torch.utils._triton import has_triton
 
 from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.flash import contiguous_rows
 from regard.attention.backends.sdpa import needs_table
 from regard.attention.biases import Place, place_in
 from regard.attention.extent import Extent
-from regard.attention.pairs import own_precision
+from regard.attention.modes import transformed
+from regard.attention.precision import own_precision
 from regard.attention.rows import sunk
 from regard.attention.scoring import Scoring, named
 from regard.attention.tiles import TILE, tiles
-from regard.attention.visibility import Visibility, transformed
+from regard.attention.visibility import Visibility
 
 NARROW, WIDE = 16, 256  # head widths that the kernels take
 SMALL = 1 << 16  # below so many places a table costs less than a kernel of its own
@@ -59,7 +59,9 @@ class Flex(Backend):
         if not (call.need_lse or table.sink is not None or table.softcap is not None or needs_table(table)):
             return "fused SDPA does it, without a table of queries × keys"
         return (
-            None if _has_triton() else "FlexAttention needs Triton, which is not installed or doesn't know the device"
+            None
+            if torch.compiler.is_compiling() or _has_triton()
+            else "FlexAttention needs Triton, which is not installed or doesn't know the device"
         )
 
     def how(self, call: Call) -> str:
@@ -87,8 +89,10 @@ class Flex(Backend):
 FLEX = Flex()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@lru_cache(maxsize=1)
 def _has_triton() -> bool:
+    from torch.utils._triton import has_triton  # private, and of no use without a graphics processor
+
     return has_triton()
 
 

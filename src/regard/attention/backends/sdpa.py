@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.flash import Flash, cpu_flash, dead_rows, flash_attention, is_direct, is_triangle, simple
-from regard.attention.pairs import own_precision
+from regard.attention.modes import differentiated_further, transformed
+from regard.attention.precision import fitted, own_precision
 from regard.attention.rows import sunk
 from regard.attention.scoring import Scoring, named
-from regard.attention.visibility import differentiated_further, transformed
 
 
 class SDPA(Backend):
@@ -159,9 +159,5 @@ def _mask(table: Scoring) -> Tensor | None:
         return visible
     parts = {name: operand.tensor for name, operand in table.operands.items()}
     bias = table.bias.block(named("bias.", parts), rows, columns, sizes)
-    if bias.dtype != table.q.dtype:  # a large finite number must not become infinite
-        limits = torch.finfo(table.q.dtype)
-        if torch.finfo(bias.dtype).max > limits.max:
-            bias = bias.clamp(limits.min, limits.max)
-        bias = bias.to(table.q.dtype)
+    bias = fitted(bias, table.q.dtype)
     return bias if visible is None else bias.masked_fill(~visible, -torch.inf)

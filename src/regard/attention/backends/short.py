@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from regard.attention.backends.contract import Backend, Call
 from regard.attention.backends.flash import dead_rows
-from regard.attention.pairs import own_precision
+from regard.attention.modes import readable, transformed
+from regard.attention.precision import own_precision
 from regard.attention.scoring import Scoring
-from regard.attention.visibility import readable, transformed
 
 QUERIES, KEYS = 24, 64  # the most that it takes
 OTHER_SIZES = f"it is for 2 to {QUERIES} queries and up to {KEYS} keys"
