@@ -5,13 +5,13 @@ parent stands.
 """
 
 import json
-import os
-import resource
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from peak_memory import growth_in_fork
 
 from regard.attention import Additive, Causal, RelativeBias, attend, attention_plan
 from regard.attention import scoring as scoring_module
@@ -41,30 +41,13 @@ def attention(name: str, length: int) -> str:
     return attention_plan(q, k, v, **options).backend
 
 
-def measure(name: str, length: int) -> int:
-    """Growth of the peak in a fork that runs the attention."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        attention(name, length)
-        growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        os.write(writing, str(growth * (1 if sys.platform == "darwin" else 1024)).encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        growth = int(answer.read())
-    os.waitpid(child, 0)
-    return growth
-
-
 def main() -> None:
     """Measure with blocks of 2¹⁶ weights, small beside a whole table."""
     torch.set_num_threads(1)
     scoring_module.BLOCK = 1 << 16
     backends = {name: attention(name, 263) for name in OPTIONS}  # and load what is loaded at first use
     lengths = [int(length) for length in sys.argv[1:]]
-    growth = {name: [measure(name, length) for length in lengths] for name in OPTIONS}
+    growth = {name: [growth_in_fork(partial(attention, name, length)) for length in lengths] for name in OPTIONS}
     print(json.dumps({"backends": backends, "growth": growth}))
 
 

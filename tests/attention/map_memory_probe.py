@@ -5,12 +5,12 @@ measured, all of the map if none is given. Each measurement runs in a fork, whos
 """
 
 import json
-import os
-import resource
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from peak_memory import growth_in_fork
 from torch import Tensor
 
 from regard.attention import Additive, AttentionMap, Causal, Kernel, Mask, Score, Window, attend
@@ -74,21 +74,9 @@ KERNEL: dict[str, Callable[[Tensor], object]] = {
 ASK = MAP | KERNEL
 
 
-def measure(name: str, length: int) -> int:
-    """Growth of the peak in a fork that makes the map and asks for the part."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        ASK[name](torch.rand(1, 1, length, 4))
-        growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        os.write(writing, str(growth * (1 if sys.platform == "darwin" else 1024)).encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        growth = int(answer.read())
-    os.waitpid(child, 0)
-    return growth
+def ask(name: str, length: int) -> None:
+    """Make the map and ask for the part."""
+    ASK[name](torch.rand(1, 1, length, 4))
 
 
 def main() -> None:
@@ -98,8 +86,8 @@ def main() -> None:
     lengths = [int(word) for word in sys.argv[1:] if word.isdigit()]
     names = [word for word in sys.argv[1:] if not word.isdigit()] or list(MAP)
     for name in names:
-        ASK[name](torch.rand(1, 1, 127, 4))  # what is loaded at first use is not the map's
-    print(json.dumps({name: [measure(name, length) for length in lengths] for name in names}))
+        ask(name, 127)  # what is loaded at first use is not the map's
+    print(json.dumps({name: [growth_in_fork(partial(ask, name, n)) for n in lengths] for name in names}))
 
 
 main()

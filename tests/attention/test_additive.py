@@ -242,19 +242,20 @@ def compiled() -> Iterator[None]:
 def test_compiled_kernels_are_right_and_compiled_once() -> None:
     from torch._dynamo.utils import counters
 
-    before = counters["stats"]["unique_graphs"]
+    before, generator = counters["stats"]["unique_graphs"], torch.Generator().manual_seed(0)
     assert type(additive.active.logistic) is additive_compiled._Compiled
     for large in (1, 1 << 18):  # each unit by itself, or all together
         with mock.patch.object(additive_compiled, "LARGE", large):
             for sizes in SIZES:
                 for numbers in ("usual", "by dimension"):
                     inputs = tuple(x.float() for x in draw(sizes, numbers))
-                    arriving = torch.randn(formula(*inputs).shape)
+                    arriving = torch.randn(formula(*inputs).shape, generator=generator)
                     got = _with_gradients(additive_scores, inputs, arriving)
                     plain = _with_gradients(formula, inputs, arriving)
                     exact = _with_gradients(formula, tuple(x.double() for x in inputs), arriving)
                     for name, *three in zip(("scores", "q", "k", "weight"), got, plain, exact, strict=True):
-                        assert_as_accurate(f"{sizes}, {numbers}: {name}", *three)
+                        # a gradient is a sum of terms that cancel, each of them rounded
+                        assert_as_accurate(f"{sizes}, {numbers}: {name}", *three, slack=1 if name == "scores" else 4)
                     with torch.inference_mode():
                         torch.testing.assert_close(additive_scores(*inputs), got[0])
     assert counters["stats"]["unique_graphs"] == before

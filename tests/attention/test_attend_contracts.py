@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from oracles.attention_cases import BIASES, DTYPES, MASKS, Case, Sizes, case_strategy, oracle, sizes_strategy
+from oracles.attention_cases import Case, case_strategy, oracle, sizes_strategy
+from oracles.attention_options import BIASES, DTYPES, MASKS, Sizes
 from oracles.attention_runners import RUNNERS, run, without_cpu_flash
 from oracles.error_rule import assert_as_accurate
 from regard.attention import AttentionMap, Causal, Dense, Dot, Padding, attend

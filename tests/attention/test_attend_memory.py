@@ -1,28 +1,18 @@
 """`attend` takes memory linear in length, forward and backward, measured in a process of its own."""
 
-import json
 import math
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+
+from oracles.probes import probe
 
 SHORT, LONG = 1024, 6144
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="measures in forks")
 def test_memory_is_linear_in_length() -> None:
-    probe = Path(__file__).with_name("attend_memory_probe.py")
-    done = subprocess.run(
-        [sys.executable, str(probe), str(SHORT), str(LONG)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    found = json.loads(done.stdout)
+    found = probe("attend_memory_probe.py", SHORT, LONG)
     table = 4 * LONG**2
     for name, (short, long) in found["growth"].items():
         exponent = math.log(max(long, 1) / max(short, 1)) / math.log(LONG / SHORT)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oracles.attention_cases import DTYPES, Case, Problem, Sizes, case_id, case_strategy, one_option_cases, oracle
+from oracles.attention_cases import Case, Problem, case_id, case_strategy, one_option_cases, oracle
+from oracles.attention_options import DTYPES, Sizes
 from oracles.error_rule import assert_as_accurate
 from oracles.plain_attention import PlainResult
 from regard.attention import AttentionMap, Causal, Dot, Padding, attend

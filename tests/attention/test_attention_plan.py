@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.attention_cases import Case, Sizes, case_id, one_option_cases
+from oracles.attention_cases import Case, case_id, one_option_cases
+from oracles.attention_options import Sizes
 from oracles.attention_runners import without_cpu_flash
 from oracles.flash_spy import watched_flash
 from regard.attention import (

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.attention_cases import Case, Problem, Sizes, case_id, one_option_cases
+from oracles.attention_cases import Case, Problem, case_id, one_option_cases
+from oracles.attention_options import Sizes
 from oracles.attention_runners import few_weights
 from oracles.plain_attention import PlainResult
 from regard.attention import Causal, Dense, ScaledDot, attend, attention_plan

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.attention_cases import BIASES, FACTORS, MASKS, Case, Sizes, oracle
+from oracles.attention_cases import Case, oracle
+from oracles.attention_options import BIASES, FACTORS, MASKS, Sizes
 from regard.attention import (
     ALiBi,
     AttentionMap,

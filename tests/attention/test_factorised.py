@@ -1,12 +1,8 @@
 """Kernel attention by sums over keys, against the oracle and the paper's loop; in linear time and memory."""
 
-import json
 import math
 import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -16,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from oracles.attention_cases import DTYPES, SINKS, Case, Problem, Sizes, oracle, sizes_strategy
+from oracles.attention_cases import Case, Problem, oracle, sizes_strategy
+from oracles.attention_options import DTYPES, SINKS, Sizes
 from oracles.attention_runners import run
 from oracles.error_rule import assert_as_accurate
+from oracles.probes import probe
 from regard.attention import Causal, Kernel, Mask, Padding, Prefix, ScaledDot, Window, attend, attention_plan
 from regard.attention.backends import factorised
 from regard.attention.operator import build_call
@@ -195,16 +193,8 @@ class TestGrowth:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="measures in forks")
     def test_memory_is_linear_in_length(self) -> None:
-        probe = Path(__file__).with_name("map_memory_probe.py")
         names = ["kernel", "kernel with gradients", "causal kernel", "causal kernel with gradients"]
-        done = subprocess.run(
-            [sys.executable, str(probe), "64", str(self.SHORT), str(self.LONG), *names],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        growth = json.loads(done.stdout)
+        growth = probe("map_memory_probe.py", 64, self.SHORT, self.LONG, *names)
         assert list(growth) == names
         for name, (least, short, long) in growth.items():  # what 64 positions take is not of the length
             exponent = math.log((long - least) / (short - least)) / math.log(self.LONG / self.SHORT)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.attention_cases import MASKS, Case, Problem, Sizes
+from oracles.attention_cases import Case, Problem
+from oracles.attention_options import MASKS, Sizes
 from oracles.attention_runners import small_blocks
 from oracles.error_rule import assert_as_accurate
 from oracles.flash_spy import watched_flash

@@ -16,16 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 
-from oracles.attention_cases import (
-    MASKS,
-    Case,
-    Problem,
-    Sizes,
-    case_id,
-    case_strategy,
-    one_option_cases,
-    oracle,
-)
+from oracles.attention_cases import Case, Problem, case_id, case_strategy, one_option_cases, oracle
+from oracles.attention_options import MASKS, Sizes
 from oracles.error_rule import assert_as_accurate
 from regard.attention import ALiBi, Causal, Dense, Document, Padding, Prefix, ScaledDot, Window, attend, tiles
 from regard.attention.backends import flex

@@ -1,16 +1,14 @@
 """The map takes memory linear in length, measured in a process of its own; and it works in blocks."""
 
-import json
 import math
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from oracles.attention_cases import Case, Sizes
+from oracles.attention_cases import Case
+from oracles.attention_options import Sizes
+from oracles.probes import probe
 from regard.attention import AttentionMap
 from regard.attention import scoring as scoring_module
 
@@ -19,15 +17,7 @@ SHORT, LONG = 1024, 6144
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="measures in forks")
 def test_memory_is_linear_in_length() -> None:
-    probe = Path(__file__).with_name("map_memory_probe.py")
-    done = subprocess.run(
-        [sys.executable, str(probe), str(SHORT), str(LONG)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    growth = json.loads(done.stdout)
+    growth = probe("map_memory_probe.py", SHORT, LONG)
     table = 4 * LONG**2
     assert growth.pop("the table itself")[1] > table  # the measure sees what it should
     for name, (short, long) in growth.items():

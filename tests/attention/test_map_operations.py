@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oracles.attention_cases import DTYPES, Case, Sizes, case_id, case_strategy, one_option_cases, oracle
+from oracles.attention_cases import Case, case_id, case_strategy, one_option_cases, oracle
+from oracles.attention_options import DTYPES, Sizes
 from regard.attention import AttentionMap, Causal, Dot, Kernel, Padding, Window, attend
 from regard.attention import scoring as scoring_module
 from regard.errors import ArgumentError

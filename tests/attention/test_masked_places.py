@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.attention_cases import DTYPES, Case, Problem, Sizes
+from oracles.attention_cases import Case, Problem
+from oracles.attention_options import DTYPES, Sizes
 from oracles.attention_runners import RUNNERS, run
 from regard.attention import AttentionMap, Causal, Dense, Padding, attend
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.attention_cases import Case, Problem, Sizes, oracle
+from oracles.attention_cases import Case, Problem, oracle
+from oracles.attention_options import Sizes
 from oracles.attention_runners import RUNNERS, run
 from oracles.error_rule import assert_as_accurate
 from regard.attention import AttentionMap, Score

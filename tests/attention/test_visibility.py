@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oracles.attention_cases import MASKS, Case, Sizes, sizes_strategy
+from oracles.attention_cases import Case, sizes_strategy
+from oracles.attention_options import MASKS, Sizes
 from regard.attention import (
     ALiBi,
     Causal,
