@@ -32,8 +32,35 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
+Columns = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+ColumnNames = Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class PartRecipe(Section):
+    """One of several parts of the training data."""
+
+    source: str | None = None
+    """Source sentences, one a line."""
+    target: str | None = None
+    """Target sentences, line by line with the source."""
+    pairs: str | None = None
+    """Instead of source and target: a table of pairs, as `data.pairs`."""
+    columns: Columns | ColumnNames | None = None
+    """Columns of source and target in a table: numbers from 1, or names; `data.columns` if not given."""
+    weight: PositiveFloat = 1.0
+    """How often an epoch shows each pair: 2 is twice, 0.25 every fourth pair, others in the next epochs."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "PartRecipe":
+        if (self.pairs is None) == (self.source is None) or (self.source is None) != (self.target is None):
+            raise ValueError("each data.train part needs either source and target, or pairs")
+        return self
+
+
 class DataRecipe(Section):
-    """[data]: one source and one target file, or one table; `.gz` is read as it is."""
+    """[data]: source and target files, or one table, or several parts with weights; how a table is read follows from
+    its name: .jsonl, .parquet, .csv, .arrow, a folder that `datasets` saved, else tab-separated columns. .gz, .xz and
+    .zst are read as they are."""
 
     folder: str | None = None
     """Folder that the other paths are relative to; the recipe's own folder if not given."""
@@ -42,38 +69,57 @@ class DataRecipe(Section):
     target: str | None = None
     """Target sentences, line by line with the source."""
     pairs: str | None = None
-    """Instead of source and target: a table with tab-separated columns."""
-    columns: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [1, 2]
-    """Columns of source and target in a table, counted from 1."""
+    """Instead of source and target: a table of pairs."""
+    columns: Columns | ColumnNames = [1, 2]
+    """Columns of source and target in a table: numbers from 1, or names ("translation.en" for a nested one)."""
+    train: list[PartRecipe] | None = None
+    """Instead of source, target and pairs: several parts, each a table [[data.train]] of its own."""
     valid_source: str | None = None
     """Validation sources."""
     valid_target: str | None = None
     """Validation targets."""
     valid_pairs: str | None = None
-    """The validation part, like the training part. Without one, some training pairs are held out."""
-    held_out: Positive = 500
-    """Pairs held out for validation if no validation part is given (at most a tenth of the data)."""
+    """The validation part as a table. Without a validation part, some training pairs are held out."""
+    valid_columns: Columns | ColumnNames | None = None
+    """Columns of the validation table; `data.columns` if not given."""
+    held_out: Annotated[float, Field(gt=0, le=0.5)] = 0.02
+    """Fraction of the training pairs held out for validation if no validation part is given."""
+    held_out_pairs: Positive = 2000
+    """Most pairs held out."""
     max_length: Positive = 200
     """Longest sentence in tokens; a longer training pair is left out."""
+    prepared: str | None = None
+    """Folder for the tokenised text, which several runs may share; `prepared` in the run's directory if not given."""
 
     @model_validator(mode="after")
     def _check_files(self) -> "DataRecipe":
-        if (self.pairs is None) == (self.source is None) or (self.source is None) != (self.target is None):
-            raise ValueError("give either data.source and data.target, or data.pairs")
+        given = [self.train is not None, self.pairs is not None, self.source is not None]
+        if sum(given) != 1 or (self.source is None) != (self.target is None) or self.train == []:
+            raise ValueError("give either data.source and data.target, or data.pairs, or data.train")
         if (self.valid_source is None) != (self.valid_target is None) or (self.valid_pairs and self.valid_source):
             raise ValueError(
                 "give either data.valid_source and data.valid_target, or data.valid_pairs, or none of them"
             )
         return self
 
+    def parts(self) -> list[PartRecipe]:
+        """The training parts, one or several, each with its columns."""
+        if self.train is not None:
+            return [part.model_copy(update={"columns": part.columns or self.columns}) for part in self.train]
+        return [PartRecipe(source=self.source, target=self.target, pairs=self.pairs, columns=self.columns)]
+
 
 class SideRecipe(Section):
     """The tokenizer of one side."""
 
-    kind: Literal["bpe", "word", "char"] = "bpe"
-    """bpe: subwords with byte fallback; word: words and punctuation; char: characters."""
+    kind: Literal["bpe", "unigram", "word", "char"] = "bpe"
+    """bpe, unigram: subwords with byte fallback; word: words and punctuation; char: characters."""
     vocabulary: Positive | None = None
-    """Most tokens, the four special ones included. If not given: 10,000 for bpe, all that the data have otherwise."""
+    """Most tokens, the special ones included. If not given: 10,000 for subwords, all that the data have otherwise."""
+    normalize: list[Literal["nfc", "nfkc", "lower"]] = []
+    """What is done to text before it is tokenised, in this order; translations come out normalised too."""
+    file: str | None = None
+    """A finished tokenizer instead: a `tokenizer.json`, or a SentencePiece model. Then the keys above are not used."""
 
 
 class TokenizerRecipe(SideRecipe):
@@ -82,7 +128,11 @@ class TokenizerRecipe(SideRecipe):
     source: SideRecipe | None = None
     """The source's own tokenizer, as { kind = "…", vocabulary = … }."""
     target: SideRecipe | None = None
-    """Give both for separate tokenizers; then kind and vocabulary above are not used."""
+    """Give both for separate tokenizers; then kind, vocabulary, normalize and file above are not used."""
+    sample: Positive = 500_000
+    """Most training pairs that tokenizers learn from, drawn at random if there are more."""
+    dropout: Share = 0.0
+    """BPE dropout in training: the probability that a merge is left out, anew in each epoch."""
 
     @model_validator(mode="after")
     def _check_sides(self) -> "TokenizerRecipe":
@@ -173,6 +223,12 @@ class TrainingRecipe(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     threads: Positive | None = None
     """CPU threads; torch's default if not given."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: matrix products in half precision, weights and sums in float32 (mixed precision)."""
+    gradient_checkpointing: bool = False
+    """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """With several processes: each holds all weights (DDP), or a share of them and of the optimizer (FSDP2)."""
 
     @model_validator(mode="after")
     def _check_metric(self) -> "TrainingRecipe":
@@ -316,5 +372,6 @@ def _known_keys(place: Sequence[str]) -> list[str]:
         "decoding": DecodingRecipe,
     }
     if place:
-        section = SideRecipe if len(place) > 1 else sections[place[0]]
+        nested = PartRecipe if place[0] == "data" else SideRecipe
+        section = nested if len(place) > 1 else sections[place[0]]
     return list(section.model_fields)

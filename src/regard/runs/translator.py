@@ -322,6 +322,6 @@ def load(directory: str | Path, *, device: str = "auto") -> Translator:
 
 
 def specials_of(tokenizers: Tokenizers) -> Specials:
-    """The special tokens that the task adds; both sides have the same ids."""
-    target = tokenizers.target
-    return Specials(target.pad_id, target.bos_id, target.eos_id)
+    """The special tokens that the task adds."""
+    source, target = tokenizers.source, tokenizers.target
+    return Specials(target.pad_id, target.bos_id, target.eos_id, source.pad_id, source.eos_id)

@@ -49,17 +49,19 @@ class TranslationBatch:
 
 @dataclass(frozen=True)
 class Specials:
-    """Ids of the special tokens."""
+    """Ids of the special tokens: those of the target's tokenizer, and the two that sources need, of their own."""
 
     pad: int
     bos: int
     eos: int
+    source_pad: int
+    source_eos: int
 
 
 def collate_sources(sources: Sequence[Sequence[int]], specials: Specials, device: torch.device) -> Sources:
     """Token ids of sources, each closed by `<eos>`, as one padded batch."""
-    rows = [[*source, specials.eos] for source in sources]
-    return Sources(pad_rows(rows, specials.pad, device), torch.tensor([len(row) for row in rows], device=device))
+    rows = [[*source, specials.source_eos] for source in sources]
+    return Sources(pad_rows(rows, specials.source_pad, device), torch.tensor([len(row) for row in rows], device=device))
 
 
 def collate(
