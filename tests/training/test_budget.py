@@ -56,7 +56,7 @@ def test_wrong_budgets_are_named(toy):
         Budget(minutes=float("nan"))
     with pytest.raises(ArgumentError, match="seconds_per_step"):
         planned(toy, Budget(minutes=1.0))
-    empty = Problem(lambda number: [], lambda indices: indices, len, lambda batch: (torch.zeros(()), 0))
+    empty = Problem(lambda number: [], lambda indices, epoch: indices, len, lambda batch: torch.zeros(()))
     with pytest.raises(TrainingError, match="no batches"):
         make_plan(Budget(epochs=1), empty)
     with pytest.raises(TrainingError, match="no batches"):

@@ -28,7 +28,7 @@ def test_files_are_safetensors_and_json_only(toy, folder):
     ]
     state = json.loads((path / "state.json").read_text())
     assert state["progress"]["step"] == 40 and state["plan"]["steps"] == 40
-    assert {"torch", "threads", "machine"} == state["environment"].keys()
+    assert {"torch", "threads", "machine", "processes"} == state["environment"].keys()
 
 
 def test_everything_comes_back_bit_for_bit(toy, tmp_path):

@@ -14,6 +14,7 @@ from regard.training import (
     unpack_weights,
 )
 from regard.training.checkpoint import save_checkpoint
+from regard.training.processes import Alone
 from regard.training.weights import pack, unpack
 
 
@@ -45,7 +46,7 @@ def saved(toy, folder, step, change, dtype=torch.float32):
         change(model)
     optimizer = build_optimizer(model, 0.1)
     path = save_checkpoint(
-        CheckpointStore(folder), model, optimizer, Progress(step=step), Plan(Budget(steps=9), 9, "steps")
+        CheckpointStore(folder), model, optimizer, Progress(step=step), Plan(Budget(steps=9), 9, "steps"), Alone()
     )
     return path, model
 

@@ -47,7 +47,7 @@ def make_problem(model, noise=True, per_batch=PER_BATCH):
         order = torch.randperm(EXAMPLES, generator=torch.Generator().manual_seed(number)).tolist()
         return [order[i : i + per_batch] for i in range(0, EXAMPLES, per_batch)]
 
-    def collate(indices):
+    def collate(indices, epoch):
         pairs = [(s[i], s[i + 1]) for s in (sentences[j] for j in indices) for i in range(len(s) - 1)]
         batch = torch.tensor(pairs)
         if noise and random.random() < 0.3:
@@ -55,7 +55,7 @@ def make_problem(model, noise=True, per_batch=PER_BATCH):
         return batch
 
     def loss(batch):
-        return nn.functional.cross_entropy(model(batch[:, 0]), batch[:, 1], reduction="sum"), len(batch)
+        return nn.functional.cross_entropy(model(batch[:, 0]), batch[:, 1], reduction="sum")
 
     return Problem(epoch, collate, len, loss)
 
@@ -72,8 +72,9 @@ def make_trainer(folder, steps=40, settings=None, listeners=(), validate="loss",
         model.eval()
         torch.rand(7), random.random(), np.random.rand()  # a validation may draw: it must not show
         with torch.no_grad():
-            total, count = problem.loss(torch.tensor([(s[0], s[1]) for s in examples()]))
-        return {"loss": float(total) / count}
+            batch = torch.tensor([(s[0], s[1]) for s in examples()])
+            total = problem.loss(batch)
+        return {"loss": float(total) / len(batch)}
 
     return Trainer(
         model,

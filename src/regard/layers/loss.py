@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.attention.precision import own_precision
+
 # Logits of one chunk: 2²¹ float32 are 8 MiB, which stays in the processor's outer cache between the product that makes
 # them, the softmax and the two products of the gradient. Half as many make the products less efficient.
 CHUNK = 1 << 21
@@ -17,9 +19,12 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, smooth
     `torch.nn.functional.cross_entropy`. The gradient is computed in the forward pass, while a chunk's logits are in
     cache, so memory beyond the gradients is one chunk, and nothing is computed twice.
 
+    Mixed precision: products are computed in the dtype of `hidden`, or of `torch.autocast` where it is on; logits,
+    their softmax and the sum of the weight's gradient are float32.
+
     Args:
         hidden: (N, E).
-        weight: output embedding (V, E).
+        weight: output embedding (V, E); it may be wider than `hidden`.
         targets: (N,) int64.
         smoothing: ε, from 0 to 1.
 
@@ -27,10 +32,14 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, smooth
         The sum over positions, a scalar in float32 or wider; divide it by the number of target tokens.
         Differentiable once in `hidden` and `weight`.
     """
+    device = hidden.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        hidden = hidden.to(torch.get_autocast_dtype(device))
     needed = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    if not needed:
-        return _chunked(hidden, weight, targets, smoothing, None, None)
-    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, smoothing)  # type: ignore[no-untyped-call]
+    with own_precision(hidden.device):
+        if not needed:
+            return _chunked(hidden, weight.to(hidden.dtype), targets, smoothing, None, None)
+        loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, smoothing)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -40,7 +49,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden_grad = torch.empty_like(hidden, memory_format=torch.contiguous_format)
         # a sum over chunks: in half precision each addition would cost digits
         weight_grad = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-        loss = _chunked(hidden, weight, targets, smoothing, hidden_grad, weight_grad)
+        loss = _chunked(hidden, weight.to(hidden.dtype), targets, smoothing, hidden_grad, weight_grad)
         ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype))
         return loss
 

@@ -11,13 +11,14 @@ from regard.errors import CheckpointError, DataError, RecipeError
 from regard.runs.directory import RECIPE, read_json
 from regard.runs.recipe import Recipe, differences, make_recipe
 
-DATA = "data.json"
+DATA, PREPARED = "data.json", "prepared"
 
 # What may change between two starts of the same run: how long it goes on and where, how it is decoded afterwards, but
 # not what each step does.
 FREE_KEYS = {
     "out",
     "data.folder",
+    "data.prepared",
     "training.epochs",
     "training.steps",
     "training.tokens",
@@ -26,6 +27,8 @@ FREE_KEYS = {
     "training.save_minutes",
     "training.device",
     "training.threads",
+    "training.gradient_checkpointing",
+    "training.sharding",
     "decoding.beam",
     "decoding.penalty",
     "decoding.alpha",
@@ -42,7 +45,7 @@ def check_directory(recipe: Recipe, out: Path) -> None:
     """
     stored = out / RECIPE
     if not stored.exists():
-        if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
+        if out.exists() and (not out.is_dir() or any(_foreign(entry) for entry in out.iterdir())):
             raise RecipeError(f"{out} exists and is not a run: choose another --out")
         return
     try:
@@ -54,6 +57,11 @@ def check_directory(recipe: Recipe, out: Path) -> None:
         raise RecipeError(
             f"{out} holds another run; it differs in {'; '.join(changed)}. Choose another --out, or the same recipe"
         )
+
+
+def _foreign(entry: Path) -> bool:
+    """Whether something in a folder is neither hidden nor a preparation that was interrupted."""
+    return not entry.name.startswith(".") and entry.name != PREPARED
 
 
 @contextmanager

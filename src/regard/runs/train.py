@@ -1,40 +1,43 @@
 """One training run: data, tokenizers, model, loop and validation put together, in a directory that can be loaded.
 
-recipe.toml       the recipe with all defaults, written first
+prepared/         the tokenised training text
+recipe.toml       the recipe with all defaults, written when training begins
 data.json         sizes of the data, and a fingerprint that a resumed run must meet again
 tokenizer files
 checkpoints/      for resuming, averaging, and the best one
 config.json, model.safetensors     the finished model (the best so far if training was interrupted)
 result.json       what the run reached
+
+Several processes (`torchrun`) build the same run; what is written and said comes from the first of them.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from regard.data import TokenBatches
-from regard.errors import ArgumentError, CheckpointError, DataError, RecipeError, TrainingError
+from regard.errors import CheckpointError, RecipeError, TrainingError
 from regard.files import write_json, write_text
 from regard.models.transformer import Transformer, build_transformer, parameter_count
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
-from regard.runs.claim import DATA, check_data, check_directory, only_one
-from regard.runs.corpus import Texts, drop_long, encode, make_tokenizers, read_texts, training_batches
+from regard.runs.claim import DATA, PREPARED, check_data, check_directory, only_one
+from regard.runs.corpus import Corpus, prepare_corpus
 from regard.runs.directory import RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
+from regard.runs.examples import TrainingExamples
 from regard.runs.recipe import Recipe, recipe_toml
-from regard.runs.translator import specials_of
 from regard.runs.validation import Validator
-from regard.tasks.translation import TranslationBatch, collate, translation_loss
+from regard.tasks.translation import TranslationBatch, TranslationObjective
 from regard.training import (
     CheckpointStore,
     Event,
     Finished,
     Metric,
     Plan,
-    Problem,
     Settings,
     Trainer,
     average_checkpoints,
@@ -44,13 +47,19 @@ from regard.training import (
     load_weights,
     load_weights_into,
     make_plan,
+    naming_lost_processes,
+    open_processes,
     preserved_random,
+    recompute,
+    seed_process,
+    whole_state,
 )
 
 CHECKPOINTS = "checkpoints"
 
 Tell = Callable[[Event], None]
 Say = Callable[[str], None]
+Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -73,12 +82,19 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run reached."""
+    """What a run reached.
+
+    Attributes:
+        reason: the bound of the budget that was reached, "patience" or "interrupted".
+        step: steps taken.
+        chosen: which weights the model has: "best" (with its step) or "average of the last n".
+        metrics: of those weights on the validation part; none before the first validation.
+        directory: the run's.
+    """
 
     reason: str
     step: int
     chosen: str
-    """Which weights the model has: "best" (with its step) or "average of the last n"."""
     metrics: Mapping[str, float]
     directory: Path
 
@@ -88,86 +104,86 @@ class Run:
 
     Args:
         recipe: what to do.
-        out: the run's directory; only `train` writes into it.
+        out: the run's directory; before `train` only its folder `prepared` is written.
         say: told in words what is being done.
+        progress: told what is counted, how much is done and of how much, if that is known.
+        prepared: where to put the tokenised text instead; for a run that is only estimated.
 
     Raises:
         RecipeError: the directory holds another run, or the recipe doesn't fit together.
         DataError: the data cannot be used, or are not those that the run began with.
+        TrainingError: other processes cannot be reached.
     """
 
-    def __init__(self, recipe: Recipe, out: Path, say: Say) -> None:
-        self.recipe, self.out, self.say = recipe, out, say
-        self.device = torch_device(recipe.training.device)
-        if recipe.training.threads is not None:
-            torch.set_num_threads(recipe.training.threads)
+    def __init__(
+        self, recipe: Recipe, out: Path, say: Say, progress: Progress | None = None, prepared: Path | None = None
+    ) -> None:
+        self.recipe, self.out = recipe, out
+        training = recipe.training
+        self.processes = open_processes(torch_device(training.device), training.precision, training.sharding)
+        self.main = self.processes.rank == 0
+        self.say: Say = say if self.main else _silent
+        self.device = self.processes.device
+        if training.threads is not None:
+            torch.set_num_threads(training.threads)
         check_directory(recipe, out)
-        texts = read_texts(recipe.data, recipe.training.seed)
-        self.notes = list(texts.notes)
-        self.tokenizers = self._tokenizers(texts)
-        self.train_part = drop_long(
-            encode(texts.train, self.tokenizers), recipe.data.max_length, "training", self.notes
-        )
-        self.valid_part = drop_long(
-            encode(texts.valid, self.tokenizers), recipe.data.max_length, "validation", self.notes
-        )
-        self._facts = {
-            "train_pairs": len(self.train_part),
-            "valid_pairs": len(self.valid_part),
-            "target_tokens": self.train_part.target_tokens,
-            "sha256": texts.fingerprint,
-        }
-        check_data(out, self._facts)
-        for note in self.notes:
-            say(note)
+        self.corpus = self._corpus(prepared, progress or _silent)
+        self.tokenizers = self.corpus.tokenizers
+        check_data(out, self.corpus.facts)
+        for note in self.corpus.notes:
+            self.say(note)
         self.config = model_config(recipe.model, self.tokenizers)
         if recipe.data.max_length + 1 > self.config.max_length:
             raise RecipeError(
                 f"data.max_length = {recipe.data.max_length} tokens and one <eos> need more positions than "
                 f"model.max_length = {self.config.max_length}"
             )
-        torch.manual_seed(recipe.training.seed)
+        self.examples = TrainingExamples(self.corpus, recipe, self.config.max_length, self.device)
+        torch.manual_seed(training.seed)
         self.model: Transformer = build_transformer(self.config).to(self.device)
-        if recipe.training.init_from is not None and not CheckpointStore(out / CHECKPOINTS).steps():
-            load_initial(self.model, Path(recipe.training.init_from))
-        self.batches: TokenBatches = self._batches()
-        self.problem = self._problem()
+        if training.init_from is not None and not CheckpointStore(out / CHECKPOINTS).steps():
+            load_initial(self.model, Path(training.init_from))
+        # a model whose weights are spread cannot translate by itself
+        judged = build_transformer(self.config).to(self.device) if self.processes.sharded else self.model
+        self.validator = Validator(judged, self.tokenizers, self.corpus.valid, recipe)
+        layers = [*self.model.encoder.layers, *self.model.decoder.layers]
+        if training.gradient_checkpointing:
+            recompute(layers)
+        objective = TranslationObjective(self.model, training.label_smoothing)
+        self.problem = self.examples.problem(self.processes.prepare(objective, layers))
+        if self.processes.rank:
+            seed_process(training.seed, self.processes.rank)  # weights are alike, dropout is not
         tables = {
             name for name, _ in self.model.named_parameters() if name.endswith(("tokens.weight", "positions.table"))
         }
         self.optimizer = build_optimizer(
             self.model,
-            recipe.training.learning_rate,
-            (recipe.training.betas[0], recipe.training.betas[1]),
-            recipe.training.weight_decay,
+            training.learning_rate,
+            (training.betas[0], training.betas[1]),
+            training.weight_decay,
             exempt=tables,
         )
-        self.validator = Validator(self.model, self.tokenizers, self.valid_part, recipe)
 
     def outlook(self) -> Outlook:
         """Estimate the run by timing some of its steps; changes nothing."""
-        training = self.recipe.training
+        training, tokens = self.recipe.training, self.corpus.train.target_tokens
         plan = self._plan()
-        seconds = plan.seconds_per_step
-        if seconds is None:
-            seconds = calibrate(
-                self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip or None
-            )
+        seconds = plan.seconds_per_step if plan.seconds_per_step is not None else self._calibrate()
         each = self._validation_seconds()
-        batches = len(self.batches.epoch(0))
+        batches = len(self.problem.epoch(0))
         each_epoch = math.ceil(batches / training.accumulate)  # steps
         return Outlook(
             parameters=parameter_count(self.config),
             vocabularies=(self.config.source_vocabulary, self.config.target_vocabulary),
-            train_pairs=len(self.train_part),
-            valid_pairs=len(self.valid_part),
-            target_tokens=self.train_part.target_tokens,
+            train_pairs=len(self.corpus.train),
+            valid_pairs=len(self.corpus.valid),
+            target_tokens=tokens,
             batches=batches,
             steps=plan.steps,
             bound=plan.bound,
             epochs=plan.steps / each_epoch,
             seconds_per_step=seconds,
-            tokens_per_second=self.train_part.target_tokens / each_epoch / seconds,
+            tokens_per_second=tokens / each_epoch / seconds,
             # the best weights and their average are judged once more at the end
             seconds=plan.steps * seconds + each * (2 + plan.steps // self._validate_every(plan)),
         )
@@ -175,18 +191,24 @@ class Run:
     def train(self, listeners: Sequence[Tell] = ()) -> Outcome:
         """Train to the end of the budget, or go on from the last checkpoint; then write the model.
 
+        Args:
+            listeners: told of each event, in the main process.
+
         Raises:
             RecipeError: another process is training in the directory.
-            TrainingError: the loss is not a number.
+            TrainingError: the loss is not a number, or another process of the run has ended.
             CheckpointError: checkpoints are damaged beyond use, or cannot be written.
         """
+        heard = list(listeners) if self.main else []
+        if not self.main:
+            return self._train(heard)
         self.out.mkdir(parents=True, exist_ok=True)
         with only_one(self.out):
             if not (self.out / RECIPE).exists():
                 write_text(self.out / RECIPE, recipe_toml(self.recipe))
             self.tokenizers.save(self.out)
-            write_json(self.out / DATA, self._facts)
-            return self._train(listeners)
+            write_json(self.out / DATA, self.corpus.facts)
+            return self._train(heard)
 
     def _train(self, listeners: Sequence[Tell]) -> Outcome:
         folder = self.out / CHECKPOINTS
@@ -195,39 +217,55 @@ class Run:
             for listener in listeners:
                 listener(event)
 
-        checkpoint, limits = last_checkpoint(folder, tell), budget(self.recipe.training)
-        plan = checkpoint.plan if checkpoint is not None and checkpoint.plan.budget == limits else self._plan()
-        training = self.recipe.training
-        trainer = Trainer(
-            self.model,
-            self.optimizer,
-            schedule(training, plan.steps),
-            self.problem,
-            plan,
-            folder,
-            settings=Settings(
-                accumulate=training.accumulate,
-                clip=training.clip or None,
-                validate_every=self._validate_every(plan),
-                metric=Metric("loss", "min") if training.metric == "loss" else Metric("bleu", "max"),
-                patience=training.patience,
-                save_seconds=60.0 * training.save_minutes,
-                keep=training.average,
-            ),
-            validate=self.validator,
-            listeners=[tell],
-        )
-        if checkpoint is not None:
-            trainer.resume(checkpoint)
-        finished = trainer.run()
-        return self._finish(trainer, finished)
+        with naming_lost_processes(self.processes, lambda: "the same command goes on"):
+            # the main process tidies up what a crash left behind; then all read
+            newest = last_checkpoint(folder, tell) if self.main else None
+            self.processes.wait()
+            checkpoint = newest if self.main else last_checkpoint(folder, tell)
+            limits = budget(self.recipe.training)
+            plan = checkpoint.plan if checkpoint is not None and checkpoint.plan.budget == limits else self._plan()
+            training = self.recipe.training
+            trainer = Trainer(
+                self.model,
+                self.optimizer,
+                schedule(training, plan.steps),
+                self.problem,
+                plan,
+                folder,
+                settings=Settings(
+                    accumulate=training.accumulate,
+                    clip=training.clip or None,
+                    validate_every=self._validate_every(plan),
+                    metric=Metric("loss", "min") if training.metric == "loss" else Metric("bleu", "max"),
+                    patience=training.patience,
+                    save_seconds=60.0 * training.save_minutes,
+                    keep=training.average,
+                ),
+                validate=self._validate,
+                listeners=[tell],
+                processes=self.processes,
+            )
+            if checkpoint is not None:
+                trainer.resume(checkpoint)
+            finished = trainer.run()
+            content = self.processes.on_main(lambda: self._finish(trainer, finished))
+        return Outcome(**content, directory=self.out)
 
-    def _finish(self, trainer: Trainer[TranslationBatch], finished: Finished) -> Outcome:
-        """Choose the weights, write the model, and say what was reached."""
+    def _validate(self, step: int) -> dict[str, float]:
+        """Judge the model as it is; the main process does it, the others wait."""
+        if self.processes.sharded:
+            weights = whole_state(self.model)
+            if self.main:
+                self.validator.model.load_state_dict(weights)
+        return self.processes.on_main(lambda: self.validator(step))
+
+    def _finish(self, trainer: Trainer[TranslationBatch], finished: Finished) -> dict[str, Any]:
+        """Choose the weights, write the model, and say what was reached, as the fields of `Outcome`."""
         progress = trainer.progress
         if progress.best_step is None:
             if finished.reason == "interrupted":
-                return Outcome(finished.reason, finished.step, "none before the first validation", {}, self.out)
+                none = "none before the first validation"
+                return {"reason": finished.reason, "step": finished.step, "chosen": none, "metrics": {}}
             raise TrainingError(f"{self.out}: no validation gave a finite {trainer.settings.metric.name}")
         best = load_weights(trainer.store.path(progress.best_step))
         chosen, weights = f"best, of step {progress.best_step}", best
@@ -248,63 +286,48 @@ class Run:
             "epochs": progress.epoch,
             "target_tokens": progress.tokens,
             "seconds": progress.seconds,
+            "processes": self.processes.count,
             "weights": chosen,
             "validation": dict(metrics),
         }
         write_json(self.out / "result.json", result)
-        return Outcome(finished.reason, finished.step, chosen, metrics, self.out)
+        return {"reason": finished.reason, "step": finished.step, "chosen": chosen, "metrics": metrics}
 
     def _judge(self, weights: dict[str, Tensor]) -> dict[str, float]:
-        self.model.load_state_dict(weights)
+        self.validator.model.load_state_dict(weights)
         return self.validator(0)
 
-    def _tokenizers(self, texts: Texts) -> Tokenizers:
-        """The run's own if it has begun, else those of `init_from`, else trained now."""
+    def _corpus(self, prepared: Path | None, progress: Progress) -> Corpus:
+        """The data, tokenised: the main process prepares them, the others find them prepared."""
+        shared = self.recipe.data.prepared
+        folder = prepared or (Path(shared) if shared is not None else self.out / PREPARED)
+        make = partial(prepare_corpus, self.recipe, folder, self._known_tokenizers())
+        with naming_lost_processes(self.processes, lambda: "its own message says why"):
+            made = make(self.say, progress) if self.main else None
+            self.processes.wait()
+        return made if made is not None else make(_silent, _silent)
+
+    def _known_tokenizers(self) -> Tokenizers | None:
+        """The run's own if it has begun, else those of `init_from`, else none yet."""
         known = Tokenizers.load(self.out) if self.out.is_dir() else None
-        if known is not None:
-            return known
         origin = self.recipe.training.init_from
-        if origin is not None:
-            known = Tokenizers.load(Path(origin))
-            if known is None:
-                raise CheckpointError(f"{origin}: not a model directory, it has no tokenizer")
-            tokenizers = known
-        else:
-            self.say("training the tokenizer")
-            tokenizers = make_tokenizers(self.recipe.tokenizer, texts.train)
-        return tokenizers
-
-    def _batches(self) -> TokenBatches:
-        training = self.recipe.training
-        try:
-            return training_batches(self.train_part, training.tokens_per_batch, training.seed)
-        except (ArgumentError, DataError) as error:
-            raise RecipeError(f"training.tokens_per_batch = {training.tokens_per_batch}: {error}") from error
-
-    def _problem(self) -> Problem[TranslationBatch]:
-        part, specials = self.train_part, specials_of(self.tokenizers)
-        smoothing = self.recipe.training.label_smoothing
-
-        def make(indices: Sequence[int]) -> TranslationBatch:
-            return collate([part.source[i] for i in indices], [part.target[i] for i in indices], specials, self.device)
-
-        return Problem(
-            epoch=lambda number: [batch.tolist() for batch in self.batches.epoch(number)],
-            collate=make,
-            tokens=lambda batch: batch.count,
-            loss=lambda batch: translation_loss(self.model, batch, smoothing),
-        )
+        if known is not None or origin is None:
+            return known
+        known = Tokenizers.load(Path(origin))
+        if known is None:
+            raise CheckpointError(f"{origin}: not a model directory, it has no tokenizer")
+        return known
 
     def _plan(self) -> Plan:
         """The budget as a number of steps; minutes are measured now and leave time for the validations."""
         training = self.recipe.training
         limits = budget(training)
         if limits.minutes is None:
-            return make_plan(limits, self.problem, accumulate=training.accumulate, count=self._count)
+            return make_plan(
+                limits, self.problem, accumulate=training.accumulate, count=self.corpus.train.target_tokens_of
+            )
         self.say("measuring the time of a step")
-        seconds = calibrate(
-            self.model, self.optimizer, self.problem, accumulate=training.accumulate, clip=training.clip
-        )
+        seconds = self._calibrate()
         each = self._validation_seconds()
         reserved = each * (validations(training) + 2)  # the best weights and their average are judged at the end
         if reserved > 30 * limits.minutes:
@@ -316,23 +339,35 @@ class Run:
             limits,
             self.problem,
             accumulate=training.accumulate,
-            count=self._count,
+            count=self.corpus.train.target_tokens_of,
             seconds_per_step=seconds,
             reserved_seconds=reserved,
         )
 
-    def _count(self, indices: Sequence[int]) -> int:
-        return sum(len(self.train_part.target[i]) + 1 for i in indices)
+    def _calibrate(self) -> float:
+        training = self.recipe.training
+        return calibrate(
+            self.model,
+            self.optimizer,
+            self.problem,
+            accumulate=training.accumulate,
+            clip=training.clip or None,
+            processes=self.processes,
+        )
 
     def _validation_seconds(self) -> float:
         with preserved_random():
-            seconds = self.validator.seconds()
+            seconds = self.processes.on_main(self.validator.seconds)
         self.model.train()
         return seconds
 
     def _validate_every(self, plan: Plan) -> int:
         training = self.recipe.training
         return training.validate_every or max(1, math.ceil(plan.steps / validations(training)))
+
+
+def _silent(*words: object) -> None:
+    """Says nothing."""
 
 
 def load_initial(model: Transformer, directory: Path) -> None:

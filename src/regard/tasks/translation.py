@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,24 @@ def collate(
     real = torch.arange(inputs.shape[1], device=device) < lengths[:, None]
     count = sum(len(target) + 1 for target in targets)
     return TranslationBatch(collate_sources(sources, specials, device), inputs, outputs, real, count)
+
+
+class TranslationObjective(nn.Module):
+    """What training minimises, as a module, so that several processes can share its gradients.
+
+    Args:
+        model: an encoder–decoder model, which is the module `model` of this one.
+        smoothing: of the labels.
+    """
+
+    def __init__(self, model: nn.Module, smoothing: float) -> None:
+        super().__init__()
+        self.model = model
+        self.smoothing = smoothing
+
+    def forward(self, batch: TranslationBatch) -> Tensor:
+        """The loss summed over the target tokens of a batch, a scalar."""
+        return translation_loss(cast(EncoderDecoder, self.model), batch, self.smoothing)[0]
 
 
 def translation_loss(model: EncoderDecoder, batch: TranslationBatch, smoothing: float) -> tuple[Tensor, int]:

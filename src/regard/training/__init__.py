@@ -16,8 +16,11 @@ from regard.training.events import (
 )
 from regard.training.loop import Metric, Settings, Trainer
 from regard.training.optimizer import build_optimizer
-from regard.training.random_state import preserved_random
+from regard.training.processes import Processes, naming_lost_processes, open_processes
+from regard.training.random_state import preserved_random, seed_process
+from regard.training.recompute import recompute
 from regard.training.schedule import Constant, Cosine, InverseSqrt, Linear, Schedule
+from regard.training.sharded import whole_state
 from regard.training.step import Problem
 from regard.training.store import CheckpointStore, DamagedCheckpointError
 from regard.training.weights import average_checkpoints, load_weights, pack_weights, unpack_weights
@@ -38,6 +41,7 @@ __all__ = [
     "Metric",
     "Plan",
     "Problem",
+    "Processes",
     "Progress",
     "Reason",
     "Resumed",
@@ -56,7 +60,12 @@ __all__ = [
     "load_weights",
     "load_weights_into",
     "make_plan",
+    "naming_lost_processes",
+    "open_processes",
     "pack_weights",
     "preserved_random",
+    "recompute",
+    "seed_process",
     "unpack_weights",
+    "whole_state",
 ]

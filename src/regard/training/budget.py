@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from regard.errors import ArgumentError, TrainingError
+from regard.training.processes import Alone, Processes
 from regard.training.random_state import preserved_random
 from regard.training.step import Indices, Problem, apply_gradients, compute_gradients, step_groups
 
@@ -109,7 +110,7 @@ def _walk(
     limit: int | None,
 ) -> list[tuple[int, Bound]]:
     """The step that completes the epochs or reaches the tokens, unless another bound, `limit`, comes first."""
-    count_tokens = count if count is not None else lambda indices: problem.tokens(problem.collate(indices))
+    count_tokens = count if count is not None else lambda indices: problem.tokens(problem.collate(indices, 0))
     step = tokens = epoch = 0
     while budget.epochs is None or epoch < budget.epochs:
         order = problem.epoch(epoch)
@@ -140,6 +141,7 @@ def calibrate(
     clip: float | None = None,
     warmup: int = 2,
     steps: int = 12,
+    processes: Processes | None = None,
 ) -> float:
     """Seconds per step, measured on real batches spread evenly over the first epoch.
 
@@ -154,14 +156,18 @@ def calibrate(
         clip: as in training.
         warmup: steps before the clock starts (allocations, kernel selection).
         steps: steps that are timed.
+        processes: those that share the work; all get the main one's result.
 
     Raises:
         TrainingError: the first epoch has no batches.
     """
-    groups = list(step_groups(problem.epoch(0), accumulate))
-    if not groups:
+    together = Alone() if processes is None else processes
+    order = problem.epoch(0)
+    if len(order) == 0:
         raise TrainingError("epoch 0 has no batches: the training data are empty or all were left out")
-    chosen = [groups[number * len(groups) // steps] for number in range(steps)]
+    count = math.ceil(len(order) / accumulate)
+    starts = [number * count // steps * accumulate for number in range(steps)]
+    chosen = [order[start : start + accumulate] for start in starts]
     with _restored(model, optimizer):
         model.train()
         started = 0.0
@@ -169,10 +175,10 @@ def calibrate(
             if number == warmup:
                 _wait(model)
                 started = time.perf_counter()
-            compute_gradients(model, problem, group, clip)
+            compute_gradients(model, problem, group, 0, clip, together)
             apply_gradients(optimizer, 0.0)
         _wait(model)
-        return (time.perf_counter() - started) / steps
+        return together.on_main(lambda: (time.perf_counter() - started) / steps)
 
 
 @contextmanager

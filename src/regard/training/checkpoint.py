@@ -19,7 +19,9 @@ from regard.errors import CheckpointError
 from regard.training.budget import Plan
 from regard.training.events import Damaged
 from regard.training.optimizer import OptimizerState, capture_optimizer, restore_optimizer
-from regard.training.random_state import capture_random
+from regard.training.processes import Processes
+from regard.training.random_state import capture_all_random
+from regard.training.sharded import load_whole, whole_state
 from regard.training.store import CheckpointStore, DamagedCheckpointError, read_checkpoint
 from regard.training.weights import WEIGHTS, pack, pack_weights, unpack, unpack_weights
 
@@ -61,9 +63,9 @@ class Checkpoint:
         load_weights_into(model, self.weights, self.path)
         restore_optimizer(optimizer, self.optimizer)
 
-    def differences(self) -> tuple[str, ...]:
+    def differences(self, processes: int) -> tuple[str, ...]:
         """What is different here, in words; then the run goes on, but perhaps not to the very same bits."""
-        now = environment()
+        now = environment(processes)
         return tuple(
             f"{key}: the checkpoint was written with {self.environment.get(key)}, this is {now[key]}"
             for key in now
@@ -71,36 +73,49 @@ class Checkpoint:
         )
 
 
-def environment() -> dict[str, str]:
+def environment(processes: int) -> dict[str, str]:
     """What the bits of a result depend on, besides the data and the settings."""
-    return {"torch": torch.__version__, "threads": str(torch.get_num_threads()), "machine": platform.machine()}
+    return {
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "machine": platform.machine(),
+        "processes": str(processes),
+    }
 
 
 def save_checkpoint(
-    store: CheckpointStore, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, plan: Plan
+    store: CheckpointStore,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    plan: Plan,
+    processes: Processes,
 ) -> Path:
     """Write the present state as the checkpoint of `progress.step`; returns its directory.
+
+    All processes call this; what they hold shares of is brought together, and the main one writes.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; former checkpoints are untouched.
     """
-    return store.write(progress.step, _files(model, optimizer, progress, plan))
-
-
-def _files(
-    model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, plan: Plan
-) -> Iterator[tuple[str, bytes]]:
-    yield WEIGHTS, pack_weights(model.state_dict())
-    state = capture_optimizer(optimizer)
-    yield "optimizer.safetensors", pack(state.tensors)
-    yield "random.safetensors", pack(capture_random())
+    weights, state = whole_state(model), capture_optimizer(optimizer)
+    random = capture_all_random(processes)
+    if processes.rank != 0:
+        return store.path(progress.step)
     content = {
         "progress": asdict(progress),
         "plan": plan.as_json(),
         "optimizer": state.numbers,
-        "environment": environment(),
+        "environment": environment(processes.count),
     }
-    yield "state.json", json.dumps(content, indent=1, allow_nan=False).encode()
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        yield WEIGHTS, pack_weights(weights)
+        yield "optimizer.safetensors", pack(state.tensors)
+        yield "random.safetensors", pack(random)
+        yield "state.json", json.dumps(content, indent=1, allow_nan=False).encode()
+
+    return store.write(progress.step, files())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -176,4 +191,4 @@ def load_weights_into(model: nn.Module, weights: dict[str, Tensor], origin: Path
                 f"{origin}: weights of another model: {name} has shape {tuple(weights[name].shape)}, "
                 f"expected {tuple(tensor.shape)}"
             )
-    model.load_state_dict(weights)
+    load_whole(model, weights)

@@ -17,6 +17,7 @@ from regard.errors import ArgumentError, TrainingError
 from regard.training.budget import Plan
 from regard.training.checkpoint import Checkpoint, Progress, save_checkpoint
 from regard.training.events import Event, Finished, Listener, Reason, Resumed, Saved, Started, StepDone, Validated
+from regard.training.processes import Alone, Processes, naming_lost_processes
 from regard.training.random_state import preserved_random, restore_random
 from regard.training.schedule import Schedule
 from regard.training.signals import StopRequest, graceful_stop
@@ -75,7 +76,9 @@ class Trainer(Generic[B]):
     """Trains a model to the end of its plan.
 
     Same bits: with the same versions, thread count and kind of device, a run that was stopped anywhere, by a signal,
-    a kill or a power cut, and resumed from its last checkpoint, ends with the weights of an uninterrupted one.
+    a kill or a power cut, and resumed from its last checkpoint, ends with the weights of an uninterrupted one. On
+    several processes that holds if there are as many again; on another number the run goes on from the same place in
+    the data, with other rounding and other dropout.
 
     Args:
         model: trained in place.
@@ -85,9 +88,10 @@ class Trainer(Generic[B]):
         plan: the frozen budget.
         folder: where checkpoints go; this trainer alone may write there.
         settings: accumulation, clipping, validation, saving.
-        validate: called with the step, returns metrics by name. It may put the model into evaluation mode and draw
-            random numbers; both are undone.
-        listeners: called with each event, in order. They must draw no random numbers.
+        validate: called with the step, returns metrics by name, the same in every process. It may put the model into
+            evaluation mode and draw random numbers; both are undone.
+        listeners: called with each event, in order. They must draw no random numbers. Only the main process needs any.
+        processes: those that train the model together; this one alone if not given.
 
     Raises:
         ArgumentError: settings about validation without `validate`.
@@ -105,6 +109,7 @@ class Trainer(Generic[B]):
         settings: Settings | None = None,
         validate: Callable[[int], Mapping[str, float]] | None = None,
         listeners: Sequence[Listener] = (),
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -115,6 +120,7 @@ class Trainer(Generic[B]):
         self.settings = settings if settings is not None else Settings()
         self.validate = validate
         self.listeners = list(listeners)
+        self.processes = Alone() if processes is None else processes
         self.progress = Progress()
         self._random: dict[str, Tensor] | None = None  # to be restored when the run begins
         if validate is None and (self.settings.validate_every or self.settings.patience):
@@ -138,7 +144,7 @@ class Trainer(Generic[B]):
             self.progress = replace(self.progress, snapshots=regular)
         self._random = checkpoint.random
         self._unsaved = checkpoint.plan != self.plan
-        self._tell(Resumed(self.progress.step, checkpoint.path, checkpoint.differences()))
+        self._tell(Resumed(self.progress.step, checkpoint.path, checkpoint.differences(self.processes.count)))
 
     def run(self) -> Finished:
         """Train until the plan, the patience or a signal ends it; the last state is saved. See `Finished`.
@@ -146,29 +152,37 @@ class Trainer(Generic[B]):
         SIGINT and SIGTERM finish the step, save and stop; a second one raises `KeyboardInterrupt` at once.
 
         Raises:
-            TrainingError: the loss or a gradient is not a finite number, or there is no data.
+            TrainingError: the loss or a gradient is not a finite number, there is no data, or another process of the
+                run has ended.
             CheckpointError: a checkpoint could not be written, for example because the disk is full.
         """
+        with graceful_stop() as stop, naming_lost_processes(self.processes, self._advice):
+            return self._run(stop)
+
+    def _run(self, stop: StopRequest) -> Finished:
         self._clock = self._last_save = self._last_read = time.monotonic()
         self._tell(Started(self.progress.step, self.plan.steps, self.plan.bound))
-        with graceful_stop() as stop:
-            self.model.train()
-            if self._random is not None:
-                restore_random(self._random)  # here: the caller may have drawn numbers since `resume`
-                self._random = None
-            if self._unsaved:
-                self._save()  # a new or extended plan must not be lost, and a disk that is full shows at once
-            while True:
-                if self._validation_due() and not stop.requested:
-                    self._validate()
-                reason = self._reason_to_stop(stop)
-                if self._unsaved and (reason is not None or self._save_due()):
-                    self._save()
-                if reason is not None:
-                    finished = Finished(reason, self.progress.step)
-                    self._tell(finished)
-                    return finished
-                self._advance()
+        self.model.train()
+        if self._random is not None:
+            # here: the caller may have drawn numbers since `resume`
+            restore_random(self._random, self.processes.rank, self.progress.step)
+            self._random = None
+        if self._unsaved:
+            self._save()  # a new or extended plan must not be lost, and a disk that is full shows at once
+        while True:
+            # a signal may have reached one process only, and clocks differ: all must do the same
+            stopping, hurry = self.processes.any([stop.requested, self._clock_says_save()])
+            if self._validation_due() and not stopping:
+                self._validate()
+            reason = self._reason_to_stop(stopping)
+            if self._unsaved and (reason is not None or hurry or self._save_due()):
+                self._save()
+            if reason is not None:
+                self.processes.wait()  # none returns before the last checkpoint is there
+                finished = Finished(reason, self.progress.step)
+                self._tell(finished)
+                return finished
+            self._advance()
 
     def _advance(self) -> None:
         """Take one step and move on in the data."""
@@ -182,7 +196,7 @@ class Trainer(Generic[B]):
             )
         group = order[before.position : before.position + settings.accumulate]
         rate = self.schedule.rate(step)
-        gradients = compute_gradients(self.model, self.problem, group, settings.clip)
+        gradients = compute_gradients(self.model, self.problem, group, before.epoch, settings.clip, self.processes)
         immediate = gradients.loss.device.type == "cpu"
         if immediate:
             self._check(step, float(gradients.loss), float(gradients.norm))  # before the weights are touched
@@ -228,12 +242,18 @@ class Trainer(Generic[B]):
     def _check(self, step: int, loss: float, norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        steps = self.store.steps()
-        where = f"the last good checkpoint is {self.store.path(steps[-1])}" if steps else "there is no checkpoint yet"
         raise TrainingError(
             f"step {step}: the loss is {loss}, the norm of its gradients {norm}. Try a lower learning rate (now "
-            f"{self.schedule.rate(step):.3g}), a longer warm-up or a smaller clip (now {self.settings.clip}); {where}"
+            f"{self.schedule.rate(step):.3g}), a longer warm-up or a smaller clip (now {self.settings.clip}); "
+            f"{self._where()}"
         )
+
+    def _where(self) -> str:
+        steps = self.store.steps()
+        return f"the last good checkpoint is {self.store.path(steps[-1])}" if steps else "there is no checkpoint yet"
+
+    def _advice(self) -> str:
+        return f"{self._where()}; the same command goes on"
 
     def _validation_due(self) -> bool:
         step, every = self.progress.step, self.settings.validate_every
@@ -266,20 +286,22 @@ class Trainer(Generic[B]):
         self._last_read = now  # a step's time does not include validations
         self._tell(Validated(before.step, metrics, improved, self.progress.stale, now - started))
 
-    def _reason_to_stop(self, stop: StopRequest) -> Reason | None:
+    def _reason_to_stop(self, stopping: bool) -> Reason | None:
         if self.progress.step >= self.plan.steps and not self._validation_due():
             return self.plan.bound
         if self.settings.patience is not None and self.progress.stale >= self.settings.patience:
             return "patience"
-        return "interrupted" if stop.requested else None
+        return "interrupted" if stopping else None
 
     def _save_due(self) -> bool:
         progress, settings = self.progress, self.settings
         if progress.validated == progress.step:
             return True
-        if settings.save_every is not None and progress.step % settings.save_every == 0:
-            return True
-        return settings.save_seconds is not None and time.monotonic() - self._last_save >= settings.save_seconds
+        return settings.save_every is not None and progress.step % settings.save_every == 0
+
+    def _clock_says_save(self) -> bool:
+        seconds = self.settings.save_seconds
+        return seconds is not None and time.monotonic() - self._last_save >= seconds
 
     def _save(self) -> None:
         """Write a checkpoint, then delete those that nothing needs any more."""
@@ -287,9 +309,10 @@ class Trainer(Generic[B]):
         started = time.monotonic()
         self.progress = replace(self.progress, seconds=self.progress.seconds + started - self._clock)
         self._clock = started
-        path = save_checkpoint(self.store, self.model, self.optimizer, self.progress, self.plan)
-        best = () if self.progress.best_step is None else (self.progress.best_step,)
-        self.store.prune({*self.progress.snapshots, *best})
+        path = save_checkpoint(self.store, self.model, self.optimizer, self.progress, self.plan, self.processes)
+        if self.processes.rank == 0:
+            best = () if self.progress.best_step is None else (self.progress.best_step,)
+            self.store.prune({*self.progress.snapshots, *best})
         self._unsaved = False
         self._last_save = self._last_read = time.monotonic()
         self._tell(Saved(self.progress.step, path, self._last_save - started))

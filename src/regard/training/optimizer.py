@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ArgumentError, CheckpointError
+from regard.training.sharded import like, whole
 
 # Devices whose fused kernel updates all parameters in one pass. On the CPU it takes a quarter of the time or less.
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
@@ -69,14 +70,17 @@ class OptimizerState:
 
 
 def capture_optimizer(optimizer: torch.optim.Optimizer) -> OptimizerState:
-    """The state of any optimizer whose state holds tensors and JSON values. The tensors are not copied."""
+    """The state of any optimizer whose state holds tensors and JSON values. The tensors are not copied.
+
+    Tensors that are spread over processes are made whole, so all of them must call this together.
+    """
     full = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
-    for index, entries in full["state"].items():
-        for key, value in entries.items():
+    for index, entries in sorted(full["state"].items()):  # one order in all processes, whatever the order on disk
+        for key, value in sorted(entries.items()):
             if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = value.detach()
+                tensors[f"{index}.{key}"] = whole(value.detach())
             else:
                 plain.setdefault(str(index), {})[key] = value
     return OptimizerState(tensors, {"state": plain, "groups": _as_json(full["param_groups"])})
@@ -104,9 +108,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: OptimizerState) -
                     "keep the former value, or start a new run from these weights"
                 )
     state: dict[int, dict[str, Any]] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, tensor in saved.tensors.items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor.clone()  # memory of its own, aligned as ever
+        own = tensor.clone()  # memory of its own, aligned as ever
+        parameter = parameters[int(index)]
+        state.setdefault(int(index), {})[key] = like(own, parameter) if own.shape == parameter.shape else own
     for number, entries in saved.numbers["state"].items():
         state.setdefault(int(number), {}).update(entries)
     for new, old in zip(groups, former, strict=True):

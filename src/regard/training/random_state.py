@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regard.training.processes import Processes
+
 
 def capture_random() -> dict[str, Tensor]:
     """The global generators' states: torch (CPU, and each CUDA device once CUDA is in use), Python and NumPy.
@@ -29,12 +31,34 @@ def capture_random() -> dict[str, Tensor]:
     return states
 
 
-def restore_random(states: Mapping[str, Tensor]) -> None:
-    """Put back what `capture_random` gave. States of CUDA devices that this machine lacks are left out."""
+def capture_all_random(processes: Processes) -> dict[str, Tensor]:
+    """The main process's states, and of process n beside it those that models draw from: "process.n.torch" and, of its
+    own CUDA device, "process.n.cuda". All processes call this together."""
+    states = capture_random()
+    for rank, state in enumerate(processes.gather(torch.get_rng_state())[1:], start=1):
+        states[f"process.{rank}.torch"] = state
+    if processes.count > 1 and processes.device.type == "cuda":
+        own = torch.cuda.get_rng_state(processes.device)
+        for rank, state in enumerate(processes.gather(own)[1:], start=1):
+            states[f"process.{rank}.cuda"] = state
+    return states
+
+
+def restore_random(states: Mapping[str, Tensor], rank: int = 0, step: int = 0) -> None:
+    """Put back what `capture_all_random` gave. States of CUDA devices that this machine lacks are left out.
+
+    A process that was not there when the states were captured gets its own from the main one's seed, `rank` and `step`.
+    """
     torch.set_rng_state(states["torch"])
     for device in range(torch.cuda.device_count()):
         if f"cuda.{device}" in states:
             torch.cuda.set_rng_state(states[f"cuda.{device}"], device)
+    if rank > 0 and f"process.{rank}.torch" in states:
+        torch.set_rng_state(states[f"process.{rank}.torch"])
+        if f"process.{rank}.cuda" in states:
+            torch.cuda.set_rng_state(states[f"process.{rank}.cuda"])
+    elif rank > 0:
+        seed_process(torch.initial_seed(), rank, step)
     spare = states["python.normal"].tolist()
     random.setstate((3, tuple(states["python"].tolist()), spare[0] if spare else None))
     words = states["numpy"].tolist()
@@ -51,3 +75,10 @@ def preserved_random() -> Iterator[None]:
         yield
     finally:
         restore_random(states)
+
+
+def seed_process(seed: int, rank: int, step: int = 0) -> None:
+    """Seed torch so that each process draws its own numbers; process 0 at step 0 has `seed` itself."""
+    if rank or step:
+        seed = int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0] >> 1)
+    torch.manual_seed(seed)

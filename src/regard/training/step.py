@@ -2,15 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from regard.errors import ArgumentError, TrainingError
+from regard.errors import TrainingError
+from regard.training.processes import Processes
+from regard.training.sharded import whole
 
 B = TypeVar("B")
-Indices = Sequence[int]
+Indices = Sequence[int] | NDArray[np.integer[Any]]
+"""The examples of a micro-batch, by number."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +24,12 @@ class Problem(Generic[B]):
 
     epoch: Callable[[int], Sequence[Indices]]
     """The micro-batches of epoch n (counted from 0), each as the indices of its examples. Must depend on n alone."""
-    collate: Callable[[Indices], B]
-    """Makes a batch, on the right device, from indices."""
+    collate: Callable[[Indices, int], B]
+    """Makes a batch, on the right device, from indices and the epoch."""
     tokens: Callable[[B], int]
     """The target tokens of a batch: what its loss is a sum over."""
-    loss: Callable[[B], tuple[Tensor, int]]
-    """The loss *summed* over target tokens (a differentiable scalar) and their number, the same as `tokens` gives."""
+    loss: Callable[[B], Tensor]
+    """The loss *summed* over the target tokens, a differentiable scalar."""
 
 
 @dataclass(frozen=True)
@@ -43,43 +48,60 @@ def step_groups(order: Sequence[Indices], accumulate: int) -> Iterator[Sequence[
 
 
 def compute_gradients(
-    model: nn.Module, problem: Problem[B], micro_batches: Sequence[Indices], clip: float | None
+    model: nn.Module,
+    problem: Problem[B],
+    micro_batches: Sequence[Indices],
+    epoch: int,
+    clip: float | None,
+    processes: Processes,
 ) -> Gradients:
     """Fill `parameter.grad` with the gradient of the mean loss over the target tokens of all `micro_batches`.
 
     All are collated first: the number of target tokens must be known before the first backward pass. So the result
-    does not depend on how examples are spread over micro-batches, however different their lengths are.
+    does not depend on how examples are spread over micro-batches or processes, however different their lengths are.
 
     Args:
         model: its gradients are replaced.
         problem: collates the batches and computes their loss.
         micro_batches: the indices of each.
+        epoch: the epoch they belong to.
         clip: gradients are scaled down to this norm if theirs is larger (Pascanu et al. 2013); `None`: never.
+        processes: those that share the work; each must call this with the same arguments.
 
     Raises:
         TrainingError: no target tokens in the whole step.
-        ArgumentError: `problem.loss` and `problem.tokens` count differently.
     """
-    batches = [problem.collate(indices) for indices in micro_batches]
-    counts = [problem.tokens(batch) for batch in batches]
-    tokens = sum(counts)
+    # every n-th example: those of a batch have like lengths, so the work is even
+    shares = [indices[processes.rank :: processes.count] for indices in micro_batches]
+    # A process without a share still has to take part in the exchange of gradients: with one example, times zero.
+    batches = [
+        problem.collate(own if len(own) else indices[:1], epoch)
+        for own, indices in zip(shares, micro_batches, strict=True)
+    ]
+    local = sum(problem.tokens(batch) for own, batch in zip(shares, batches, strict=True) if len(own))
+    tokens = int(processes.sum(torch.tensor(local)))
     if tokens < 1:
         raise TrainingError("a step has no target tokens; expected at least one in its batches")
     model.zero_grad(set_to_none=True)
     losses: list[Tensor] = []
-    for batch, count in zip(batches, counts, strict=True):
-        total, counted = problem.loss(batch)
-        if counted != count:
-            raise ArgumentError(f"problem.loss counts {counted} target tokens in a batch, problem.tokens {count}")
-        loss = total / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
+    for number, (own, batch) in enumerate(zip(shares, batches, strict=True), start=1):
+        loss = problem.loss(batch) / tokens
+        if not len(own):
+            loss = loss * 0.0
+        # processes average their gradients, where the sum over all their tokens is meant
+        scaled = loss * processes.count
+        if number < len(batches):
+            with processes.deferred():
+                scaled.backward()  # type: ignore[no-untyped-call]
+        else:
+            scaled.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     parameters = [p for p in model.parameters() if p.grad is not None]
     if clip is None:
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     else:
         norm = nn.utils.clip_grad_norm_(parameters, clip)
-    return Gradients(torch.stack(losses).sum(), norm.detach(), tokens)
+    return Gradients(processes.sum(torch.stack(losses).sum()), whole(norm.detach()), tokens)
 
 
 def apply_gradients(optimizer: torch.optim.Optimizer, rate: float) -> None:
