@@ -20,7 +20,7 @@ demo: setup
 	@$(BIN)/regard train demo/data/recipe.toml --out demo/run
 	@echo
 	@$(BIN)/regard evaluate demo/run --source demo/data/test.en --target demo/data/test.zh \
-	    --alignments demo/data/test.align --categories demo/data/test.category --json demo/evaluation.json
+	    --alignments demo/data/test.align --categories demo/data/test.category --json-file demo/evaluation.json
 	@echo
 	@echo "ten held-out sentences and their translations:"
 	@awk 'NR % 60 == 30' demo/data/test.en > demo/ten.en

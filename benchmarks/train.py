@@ -17,10 +17,11 @@ import torch
 from marian import marian_like
 from torch.nn import functional as F
 
+from regard.data import TokenBatches, read_parallel, usable
 from regard.data.example import write_example
 from regard.models.transformer import TransformerConfig, build_transformer
-from regard.runs.corpus import encode, make_tokenizers, read_texts, training_batches
-from regard.runs.recipe import DataRecipe, TokenizerRecipe
+from regard.runs.corpus import train_tokenizers
+from regard.runs.recipe import TokenizerRecipe
 from regard.runs.translator import specials_of
 from regard.tasks.translation import TranslationBatch, collate, translation_loss
 
@@ -46,10 +47,13 @@ def main() -> None:
         if options.source is None:
             write_example(Path(folder))
             options.source, options.target = Path(folder) / "train.en", Path(folder) / "train.zh"
-        texts = read_texts(DataRecipe(source=str(options.source), target=str(options.target)), seed=1)
-    tokenizers = make_tokenizers(TokenizerRecipe(vocabulary=options.vocabulary), texts.train)
-    encoded = encode(texts.train, tokenizers)
-    order = training_batches(encoded, options.tokens, seed=1).epoch(0)
+        pairs, _ = usable(read_parallel(options.source, options.target))
+    joint = [(pair.source, pair.target) for pair in pairs]
+    tokenizers = train_tokenizers(TokenizerRecipe(vocabulary=options.vocabulary), joint, Path())
+    sources = tokenizers.source.encode_batch(pairs.sources)
+    targets = tokenizers.target.encode_batch(pairs.targets)
+    lengths = ([len(row) + 1 for row in side] for side in (sources, targets))
+    order = TokenBatches(*lengths, options.tokens, seed=1).epoch(0)
     specials, size = specials_of(tokenizers), tokenizers.target.vocab_size
     settings = {"source_vocabulary": size, "target_vocabulary": size, "dropout": options.dropout}
     model = build_transformer(TransformerConfig.preset(options.preset, **settings))
@@ -60,7 +64,7 @@ def main() -> None:
 
     def batch(number: int) -> TranslationBatch:
         rows = order[number % len(order)]
-        pick = [encoded.source[i] for i in rows], [encoded.target[i] for i in rows]
+        pick = [sources[i] for i in rows], [targets[i] for i in rows]
         return collate(*pick, specials, torch.device("cpu"))
 
     def own_step(pairs: TranslationBatch) -> None:

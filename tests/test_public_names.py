@@ -22,13 +22,42 @@ def test_every_name_is_there_and_documented(module: object) -> None:
 
 
 def test_import_brings_no_optional_library() -> None:
-    heavy = {"matplotlib", "tensorboard", "transformers", "sacremoses", "notojp_matplotlib"}
+    heavy = {
+        "accelerate",
+        "datasets",
+        "fastapi",
+        "sentencepiece",
+        "starlette",
+        "uvicorn",
+        "zstandard",
+        "matplotlib",
+        "tensorboard",
+        "transformers",
+        "sacremoses",
+        "notojp_matplotlib",
+    }
     code = f"import sys, regard; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["example", "train", "translate", "evaluate", "score", "attend", "info"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "example",
+        "check-data",
+        "train",
+        "translate",
+        "evaluate",
+        "score",
+        "attend",
+        "tokenize",
+        "detokenize",
+        "average",
+        "serve",
+        "info",
+    ],
+)
 def test_every_command_has_help(command: str) -> None:
     from typer.testing import CliRunner
 

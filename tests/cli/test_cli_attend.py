@@ -29,7 +29,7 @@ def test_the_terminal_shows_words_weights_and_links(regard, tiny_model, monkeypa
 
 def test_a_given_translation_a_layer_and_a_head(regard, tiny_model) -> None:
     attention = load(tiny_model.directory, device="cpu").attention(SOURCE, "zwei Katzen")
-    given = ("attend", tiny_model.directory, SOURCE, "zwei Katzen", "--json", "-")
+    given = ("attend", tiny_model.directory, SOURCE, "zwei Katzen", "--json")
     for options, choice, view in (
         ([], {}, "mean of all layers and heads"),
         (["--layer", "0", "--head", "1"], {"layer": 0, "head": 1}, "layer 0 · head 1"),
@@ -50,7 +50,7 @@ def test_pictures_page_and_json_are_written(regard, tiny_model, tmp_path: Path) 
     names = ("a.png", "a.svg", "heads.png", "a.html", "a.json")
     options = [
         part
-        for option, name in zip(("--png", "--svg", "--heads", "--html", "--json"), names, strict=True)
+        for option, name in zip(("--png", "--svg", "--heads", "--html", "--json-file"), names, strict=True)
         for part in (option, tmp_path / name)
     ]
     ran = regard("attend", tiny_model.directory, SOURCE, TARGET, *options, "--gold", "0-0 1-2", "--pharaoh")
@@ -89,6 +89,23 @@ def test_a_text_gives_a_line_of_links_a_pair(regard, tiny_model, tmp_path: Path)
     assert own.lines[3] == to_pharaoh(links(translator.attention("one dog sleeps", "ein Hund schläft").alignment()))
 
 
+def test_a_text_as_json_is_an_object_a_pair(regard, tiny_model, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.tsv"
+    table.write_text(f"{SOURCE}\t{TARGET}\n{'two dogs play ' * 30}\tx\n", "utf-8")
+    ran = regard("attend", tiny_model.directory, "--pairs", table, "--json")
+    first, second = map(json.loads, ran.lines)
+    assert ran.code == 1
+    wanted = links(load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment())
+    assert first == {"line": 1, "source": SOURCE, "target": TARGET, "links": [list(link) for link in sorted(wanted)]}
+    assert second["links"] == [] and "the source has" in second["error"]
+
+
+def test_quiet_says_nothing_of_what_was_written(regard, tiny_model, tmp_path: Path) -> None:
+    ran = regard("attend", tiny_model.directory, SOURCE, TARGET, "--json-file", tmp_path / "a.json", "--quiet")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["source"] == SOURCE
+
+
 def test_a_text_makes_one_page(regard, tiny_model, tmp_path: Path) -> None:
     table = tmp_path / "pairs.tsv"
     table.write_text(f"{SOURCE}\t{TARGET}\none dog sleeps\tein Hund schläft\n", "utf-8")
@@ -118,6 +135,9 @@ def test_a_text_makes_one_page(regard, tiny_model, tmp_path: Path) -> None:
         ([SOURCE, "--target", "text"], "--target belongs to --source"),
         (["--source", "text", "--target", "short"], "text has 51 lines but short has 1 line"),
         (["--source", "text", "--html", "x.html"], "51 pairs are too many for one page"),
+        (["--source", "text", "--html", "x.html", "--json"], "leave out --json"),
+        (["--source", "text", "--json-file", "x.json"], "--json-file is for a single sentence"),
+        ([SOURCE, TARGET, "--json", "--pharaoh"], "give --pharaoh or --json"),
         (["--source", "missing"], "missing: no such file"),
     ],
 )

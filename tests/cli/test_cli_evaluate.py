@@ -30,7 +30,7 @@ PAIR = ("--source", "in.en", "--target", "in.de")
 
 def test_json_agrees_with_sacrebleu_and_the_model(regard, tiny_model, folder: Path) -> None:
     extra = ("--alignments", "in.align", "--categories", "in.category")
-    ran = regard("evaluate", tiny_model.directory, *PAIR, *extra, "--json", "-", "--out", "out.de")
+    ran = regard("evaluate", tiny_model.directory, *PAIR, *extra, "--json", "--out", "out.de")
     assert ran.code == 0
     found = json.loads(ran.out)
     references = (folder / "in.de").read_text("utf-8").splitlines()
@@ -59,7 +59,7 @@ def test_json_agrees_with_sacrebleu_and_the_model(regard, tiny_model, folder: Pa
 
 def test_the_table_says_the_same_as_the_file(regard, tiny_model, folder: Path) -> None:
     extra = ("--alignments", "in.align", "--categories", "in.category", "--beam", 2, "--quiet")
-    ran = regard("evaluate", tiny_model.directory, *PAIR, *extra, "--json", "result.json")
+    ran = regard("evaluate", tiny_model.directory, *PAIR, *extra, "--json-file", "result.json")
     found = json.loads((folder / "result.json").read_text("utf-8"))
     assert (ran.code, ran.err) == (0, "")
     for figure in (found["bleu"], found["chrf"]):
@@ -69,8 +69,13 @@ def test_the_table_says_the_same_as_the_file(regard, tiny_model, folder: Path) -
         assert part in ran.out
 
 
+def test_json_on_standard_output_and_in_a_file_are_the_same(regard, tiny_model, folder: Path) -> None:
+    ran = regard("evaluate", tiny_model.directory, *PAIR, "--limit", 2, "--json", "--json-file", "result.json")
+    assert json.loads(ran.out) == json.loads((folder / "result.json").read_text("utf-8"))
+
+
 def test_a_table_and_a_limit(regard, tiny_model, folder: Path) -> None:
-    command = ("evaluate", tiny_model.directory, "--pairs", "in.tsv", "--columns", "3,1", "--json", "-")
+    command = ("evaluate", tiny_model.directory, "--pairs", "in.tsv", "--columns", "3,1", "--json")
     extra = ("--limit", 5, "--categories", "in.category", "--alignments", "in.align")
     found = json.loads(regard(*command, *extra).out)
     assert (found["sentences"], found["exact"]) == (5, 100.0)
@@ -88,7 +93,7 @@ def test_a_table_and_a_limit(regard, tiny_model, folder: Path) -> None:
         ([*PAIR, "--limit", "2", "--alignments", "wrong"], "wrong, line 2: 'x' is not a link"),
         ([*PAIR, "--limit", "2", "--alignments", "short"], "short, line 2: link 0-9 in a pair of 3 source and 3"),
         ([*PAIR, "--tokenize", "klingon"], "no tokenisation 'klingon'"),
-        ([*PAIR, "--json", "no/x.json"], "--json no/x.json: there is no folder no"),
+        ([*PAIR, "--json-file", "no/x.json"], "--json-file no/x.json: there is no folder no"),
     ],
 )
 def test_bad_input(regard, tiny_model, folder: Path, options: list[str], message: str) -> None:

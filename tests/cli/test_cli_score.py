@@ -46,12 +46,12 @@ def test_tokens_sum_to_the_score(regard, tiny_model, files) -> None:
         assert sum(values) == pytest.approx(float(total), abs=1e-5)
 
 
-def test_jsonl_and_pairs_that_are_empty_or_too_long(regard, tiny_model, tmp_path: Path) -> None:
+def test_json_and_pairs_that_are_empty_or_too_long(regard, tiny_model, tmp_path: Path) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     source.write_text(f"two cats play\n\n{LONG}\none dog plays\n", "utf-8")
     target.write_text(f"zwei Katzen spielen\n\nx\n{LONG}\n", "utf-8")
     pair = ("--source", source, "--target", target)
-    ran = regard("score", tiny_model.directory, *pair, "--format", "jsonl")
+    ran = regard("score", tiny_model.directory, *pair, "--json", "--quiet")
     assert ran.code == 1
     first, empty, long, other = map(json.loads, ran.lines)
     assert first["log_prob"] == pytest.approx(math.fsum(first["token_log_probs"]))

@@ -283,7 +283,7 @@ def test_text_that_is_too_small() -> None:
 
 
 def test_wrong_arguments() -> None:
-    with pytest.raises(ArgumentError, match="'sentencepiece', expected 'bpe', 'word' or 'char'"):
+    with pytest.raises(ArgumentError, match="'sentencepiece', expected 'bpe', 'unigram', 'word' or 'char'"):
         train_tokenizer("sentencepiece", ["a"])  # type: ignore[arg-type]
     for made in (bpe(), word(), char()):
         with pytest.raises(ArgumentError, match="surrogate at character 1"):

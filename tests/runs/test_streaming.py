@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 import pytest
 
+from regard.decoding import Beam, ConstrainedBeam, Sampling
 from regard.errors import ArgumentError, DataError
 from regard.runs.scoring import score_pairs
-from regard.runs.streaming import Search, read_chunks, translate_chunks
+from regard.runs.streaming import Line, Settings, read_chunks, translate_chunks, with_wishes
 from regard.runs.translator import load
 
 
@@ -106,7 +107,7 @@ def test_answers_come_chunk_by_chunk_with_running_numbers(tiny_model) -> None:
             asked.append(start)
             yield tiny_model.sources[start : start + 3]
 
-    answers = translate_chunks(translator, chunks(), Search())
+    answers = translate_chunks(translator, with_wishes(chunks()), Settings())
     first = next(answers)
     assert asked == [0]  # answered before more was asked for
     found = [*first, *(answer for chunk in answers for answer in chunk)]
@@ -114,13 +115,15 @@ def test_answers_come_chunk_by_chunk_with_running_numbers(tiny_model) -> None:
     assert [answer.translations[0].text for answer in found] == tiny_model.targets[:9]
 
 
-def test_the_size_of_chunks_changes_nothing(tiny_model) -> None:
+@pytest.mark.parametrize("search", [Beam(3, nbest=2), Sampling(1.5, samples=2)])
+def test_the_size_of_chunks_changes_nothing(tiny_model, search) -> None:
+    settings = Settings(search, seed=4)
     translator = load(tiny_model.directory, device="cpu")
     lines = [*tiny_model.sources, "", "dogs today", "two two two dogs cats one", "x"]
     results = []
     for size in (1, 4, 100):
         chunks = [lines[i : i + size] for i in range(0, len(lines), size)]
-        answers = [one for chunk in translate_chunks(translator, chunks, Search(nbest=2)) for one in chunk]
+        answers = [one for chunk in translate_chunks(translator, with_wishes(chunks), settings) for one in chunk]
         results.append([[found.text for found in one.translations] for one in answers])
     assert results[0] == results[1] == results[2]
 
@@ -129,3 +132,37 @@ def test_scoring_needs_a_target_for_each_source(tiny_model) -> None:
     translator = load(tiny_model.directory, device="cpu")
     with pytest.raises(ArgumentError, match="2 sources and 1 targets"):
         list(score_pairs(translator, ["a", "b"], ["c"]))
+
+
+def test_prefixes_and_phrases_come_from_files_line_by_line(tiny_model, tmp_path: Path) -> None:
+    prefixes, phrases = tmp_path / "prefixes", tmp_path / "phrases"
+    prefixes.write_text("heute\n\nzwei \n")
+    phrases.write_text("\nspielen\tzwei\n \t\n")
+    chunks = list(with_wishes([["a", "b"], ["c"]], prefixes, phrases))
+    assert chunks == [[Line("a", "heute"), Line("b", "", ("spielen", "zwei"))], [Line("c", "zwei ")]]
+    assert next(with_wishes([["a", "b", "c"]], None, phrases))[1] == Line("b", "", ("spielen", "zwei"))
+    assert next(with_wishes([["a", "b", "c"]], prefixes))[2] == Line("c", "zwei ")
+    same = next(with_wishes([["a", "b", "c"]], prefixes, prefixes))[0]
+    assert same == Line("a", "heute", ("heute",))
+    translator = load(tiny_model.directory, device="cpu")
+    answers = next(translate_chunks(translator, [[*chunks[0], *chunks[1]]], Settings(ConstrainedBeam(4))))
+    texts = [answer.translations[0].text for answer in answers]
+    assert texts[0].startswith("heute") and texts[2].startswith("zwei ")
+    assert "spielen" in texts[1] and "zwei" in texts[1]
+
+
+@pytest.mark.parametrize(("count", "message"), [(2, "has 2 lines; expected one for each"), (4, "more than 3 lines")])
+def test_a_file_with_another_number_of_lines_is_refused(tmp_path: Path, count: int, message: str) -> None:
+    (tmp_path / "prefixes").write_text("x\n" * count)
+    with pytest.raises(DataError, match=f"prefixes: has {message.removeprefix('has ')}"):
+        list(with_wishes([["a"], ["b", "c"]], tmp_path / "prefixes"))
+
+
+def test_a_wish_that_cannot_be_met_is_a_problem_of_its_line(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    lines = [Line("one dog sleeps"), Line("two cats play", "zwei " * 40), Line("one dog plays", "", ("ein " * 40,))]
+    first, long, many = next(translate_chunks(translator, [lines], Settings(ConstrainedBeam(3))))
+    assert first.translations[0].text == "ein Hund schläft" and first.problem is None
+    assert long.problem is not None and "the source: with its prefix, a translation has" in long.problem
+    assert many.problem is not None and "with its phrases, a translation has" in many.problem
+    assert long.translations == many.translations == ()

@@ -9,12 +9,28 @@ from torch import Tensor, nn
 
 from regard.attention import AttentionMap
 from regard.data import split_words, train_tokenizer
-from regard.decoding import Average, NoPenalty, WhenCertain, beam_search
+from regard.decoding import (
+    Average,
+    Beam,
+    ConstrainedBeam,
+    DiverseBeam,
+    Forbidden,
+    Greedy,
+    NoPenalty,
+    NoRepeatNgram,
+    Sampling,
+    Search,
+    TopP,
+    WhenBehind,
+    WhenCertain,
+    beam_search,
+)
 from regard.errors import ArgumentError, CheckpointError
 from regard.layers import MultiHeadAttention
 from regard.models.transformer import TransformerConfig, build_transformer
-from regard.runs import translator as module
 from regard.runs.directory import Tokenizers
+from regard.runs.ensembles import ensemble
+from regard.runs.jobs import EXTRA_LENGTH
 from regard.runs.translator import Translator, load
 from regard.tasks.translation import collate_sources
 
@@ -22,13 +38,13 @@ TEXTS = ["two dogs play", "one", "today one cat sleeps and two dogs play", "dogs
 DECODING = {"beam": 4, "penalty": "average", "alpha": 1.0, "max_ratio": 1.5}
 
 
-def _random(tokenizers: Tokenizers, dtype: torch.dtype) -> Translator:
+def _random(tokenizers: Tokenizers, dtype: torch.dtype, seed: int = 11) -> Translator:
     vocabulary = tokenizers.source.vocab_size, tokenizers.target.vocab_size
     config = TransformerConfig(
         *vocabulary, 2, 3, 24, 40, 4, key_heads=2, max_length=61, norm="pre", shared="none", dropout=0.0
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(11)
+        torch.manual_seed(seed)
         model = build_transformer(config)
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -82,7 +98,7 @@ def _uncached(translator: Translator, text: str, limit: int) -> tuple[list[int],
 
 
 def _limit(translator: Translator, text: str) -> int:
-    return int(DECODING["max_ratio"] * translator.source_length(text)) + module.EXTRA_LENGTH
+    return int(DECODING["max_ratio"] * translator.source_length(text)) + EXTRA_LENGTH
 
 
 def test_greedy_with_a_cache_is_greedy_without(double: Translator) -> None:
@@ -262,3 +278,139 @@ def test_errors_name_the_text(deep: Translator, tmp_path) -> None:
         deep.attention("dogs", "")
     with pytest.raises(CheckpointError, match="no such model directory"):
         load(tmp_path / "nowhere")
+
+
+SEARCHES: list[Search] = [
+    Greedy(),
+    Beam(3, nbest=3),
+    DiverseBeam(4, 2, nbest=4),
+    ConstrainedBeam(4, nbest=2),
+    Sampling(samples=3),
+    Sampling(1.7, (TopP(0.8),), samples=2),
+]
+PREFIXES = ["zwei Hu", "", "heute ", "z", "", "n"]
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda one: type(one).__name__)
+def test_any_search_gives_the_same_whatever_the_batch(deep: Translator, search: Search) -> None:
+    options = {"search": search, "rules": [NoRepeatNgram(3)], "seed": 5}
+    if isinstance(search, ConstrainedBeam):
+        options["constraints"] = [["Katze"], [], ["ei", "zw"], [], [], ["Hund"]]
+    for prefixes in (None, PREFIXES):
+        together = deep.translate_nbest(TEXTS, prefixes=prefixes, **options)
+        assert together == deep.translate_nbest(TEXTS, prefixes=prefixes, **options)
+        assert [found[0] for found in together] == deep.translate(TEXTS, prefixes=prefixes, **options)
+        for i, text in enumerate(TEXTS):
+            one = {name: [value[i]] if name == "constraints" else value for name, value in options.items()}
+            (alone,) = deep.translate_nbest([text], prefixes=None if prefixes is None else [prefixes[i]], **one)
+            assert [found.text for found in alone] == [found.text for found in together[i]]
+            for found, other in zip(alone, together[i], strict=True):
+                assert found.score == pytest.approx(other.score, abs=1e-10)
+                pieces = found.tokens[len(PREFIXES[i]) :] if prefixes else found.tokens
+                grams = [pieces[n : n + 3] for n in range(len(pieces) - 2)]
+                assert len(set(grams)) == len(grams)
+                assert found.text.startswith(prefixes[i] if prefixes else "")
+                assert all(phrase in found.text for phrase in one.get("constraints", [[]])[0])
+
+
+def test_parts_of_a_search_are_the_search(double: Translator) -> None:
+    parts = {"beam": 3, "penalty": Average(0.5), "stopping": WhenCertain()}
+    whole = Beam(3, 2, Average(0.5), WhenCertain())
+    assert double.translate_nbest(TEXTS, nbest=2, **parts) == double.translate_nbest(TEXTS, search=whole)
+    assert double.translate(TEXTS) == double.translate(TEXTS, search=Beam(4, 1, Average(1.0), WhenBehind()))
+    assert [len(found) for found in double.translate_nbest(TEXTS[:2])] == [4, 4]
+    constrained = double.translate(["two dogs"], constraints=[["ein"]])
+    assert constrained == double.translate(["two dogs"], constraints=[["ein"]], search=ConstrainedBeam(4))
+    assert double.translate(TEXTS, constraints=[[] for _ in TEXTS]) == double.translate(TEXTS)
+
+
+def test_samples_follow_from_seed_and_text(deep: Translator) -> None:
+    texts = [TEXTS[0], TEXTS[2], TEXTS[0]]
+    many = deep.translate_nbest(texts, search=Sampling(samples=4), seed=3)
+    assert [one.text for one in many[0]] == [one.text for one in many[2]]  # equal texts agree
+    assert len({one.text for one in many[0]}) > 1
+    for samples, seed in ((2, 3), (4, 4), (4, -3)):
+        others = deep.translate_nbest(texts, search=Sampling(samples=samples), seed=seed)
+        for few, more in zip(others, many, strict=True):
+            assert ([one.text for one in few] == [one.text for one in more[:samples]]) == (seed == 3)
+    for one in many[1]:
+        assert one.log_prob == pytest.approx(sum(one.token_log_probs))
+
+
+def test_many_samples_are_drawn_in_small_batches(deep: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = deep.translate_nbest(TEXTS, search=Sampling(samples=3), max_length=9)
+    monkeypatch.setattr("regard.runs.translator.BATCH_HYPOTHESES", 7)
+    assert [[one.text for one in few] for few in found] == [
+        [one.text for one in few] for few in deep.translate_nbest(TEXTS, search=Sampling(samples=3), max_length=9)
+    ]
+
+
+def test_forbidden_tokens_are_not_said(double: Translator) -> None:
+    plain = double.translate(["two dogs play"])[0]
+    ids = double.tokenizers.target.encode(plain.text)
+    other = double.translate(["two dogs play"], rules=[Forbidden(((ids[0],),))])[0]
+    assert other.tokens[0] != plain.tokens[0]
+
+
+def test_a_prefix_changes_what_follows_and_makes_room_for_itself(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    sources = ["one cat plays", "two cats play"]
+    found = translator.translate(sources, prefixes=["heute", ""])
+    assert found[0].text.startswith("heute ") and found[1].text == "zwei Katzen spielen"
+    assert found[0].log_prob == pytest.approx(sum(translator.score(sources[:1], [found[0].text])[0]), abs=1e-4)
+    assert translator.translate(["one cat plays"], prefixes=["eine Ka"])[0].text == "eine Katze spielt"
+    long = "zwei Katzen spielen " * 3
+    assert translator.translate(["one"], prefixes=[long])[0].text.startswith(long)
+    assert translator.translate(["", "one"], prefixes=["heute", ""])[0].text == ""
+    assert translator.problem("one", long) is None
+    problem = translator.problem("one", long, max_length=5)
+    assert problem is not None and "the source: with its prefix, a translation has" in problem
+
+
+def test_an_ensemble_is_the_mean_of_its_members(tokenizers: Tokenizers, deep: Translator) -> None:
+    other = _random(tokenizers, torch.float64, seed=12)
+    both = ensemble([deep, other], [3.0, 1.0])
+    targets = ["zwei Hunde spielen", "ein", "heute", "Hund Hund", "x", ""]
+    for mean, one, two in zip(*(each.score(TEXTS, targets) for each in (both, deep, other)), strict=True):
+        wanted = [math.log(0.75 * math.exp(a) + 0.25 * math.exp(b)) for a, b in zip(one, two, strict=True)]
+        assert mean == pytest.approx(wanted, abs=1e-10)
+    found = both.translate(TEXTS, search=Sampling(1.2))
+    again = both.score(TEXTS, [one.text for one in found])
+    for one, values in zip(found, again, strict=True):
+        if one.finished and both.tokenizers.target.unk_id not in both.tokenizers.target.encode(one.text):
+            assert one.log_prob == pytest.approx(sum(values), abs=1e-8)
+    assert [one.text for one in ensemble([deep, deep]).translate(TEXTS)] == [one.text for one in deep.translate(TEXTS)]
+    nested = ensemble([both, other], [0.5, 0.5])
+    assert nested.weights == pytest.approx((0.375, 0.125, 0.5))
+    assert nested.attention("two dogs", "ein").source_tokens == deep.attention("two dogs", "ein").source_tokens
+
+
+def test_members_of_an_ensemble_have_the_same_tokenizers(deep: Translator, tiny_model) -> None:
+    with pytest.raises(ArgumentError, match="model 2 has another source tokenizer than model 1"):
+        ensemble([deep, load(tiny_model.directory, device="cpu")])
+    with pytest.raises(ArgumentError, match="no translators"):
+        ensemble([])
+    with pytest.raises(ArgumentError, match="2 translators and 1 weights"):
+        ensemble([deep, deep], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"search": Greedy(), "beam": 3}, "search and beam are given"),
+        ({"search": Sampling(), "penalty": NoPenalty(), "stopping": WhenCertain()}, "search and penalty, stopping"),
+        ({"search": Sampling(), "constraints": [["ein"]]}, "expected a ConstrainedBeam"),
+        ({"prefixes": ["ein", "zwei"]}, "prefixes are for 2 texts; expected one for each of 1"),
+        ({"constraints": []}, "constraints are for 0 texts"),
+        ({"prefixes": ["ωμέγα"]}, "prefix 0: 'ω' is not in the target's vocabulary"),
+        ({"constraints": [["ein", "ωμέγα"]]}, "source 0, phrase 'ωμέγα': 'ω' is not"),
+        (
+            {"constraints": [["ein"]], "max_length": 3},
+            "source 0: with its phrases, .* 4 tokens or more; at most 3",
+        ),
+        ({"prefixes": ["n" * 99]}, "source 0: with its prefix, .* 99 tokens or more; at most 60"),
+    ],
+)
+def test_arguments_that_contradict_each_other_are_refused(deep: Translator, arguments, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        deep.translate(["dogs"], **arguments)

@@ -1,10 +1,9 @@
 """`regard attend`: what the model looked at."""
 
-import json
 import os
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,14 +14,20 @@ from regard.cli.options import (
     BeamOption,
     ColumnsOption,
     DeviceOption,
+    JsonFileOption,
+    JsonOption,
     ModelArgument,
     PairsOption,
+    QuietOption,
     ThreadsOption,
     check_folder,
+    json_line,
     number,
     open_model,
+    print_json,
     read_pairs,
     say,
+    write_lines,
 )
 from regard.data import display_name, read_lines
 from regard.errors import ArgumentError
@@ -53,7 +58,7 @@ class Files:
     svg: Path | None
     heads: Path | None
     html: Path | None
-    json: Path | None
+    json_file: Path | None
 
 
 def attend(
@@ -71,7 +76,6 @@ def attend(
     svg: Annotated[Path | None, typer.Option(help="Write it as an SVG picture.")] = None,
     heads: Annotated[Path | None, typer.Option(help="Write a grid of all layers and heads (.png, .svg, .pdf).")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with every layer and head to choose from.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write all weights as JSON; - prints them.")] = None,
     pharaoh: Annotated[bool, typer.Option("--pharaoh", help="Print links i-j between words instead.")] = False,
     gold: Annotated[str | None, typer.Option(help='Gold links such as "0-0 1-2", to outline and compare with.')] = None,
     source: Annotated[Path | None, typer.Option(help="Instead of SOURCE: a file of sentences, one a line.")] = None,
@@ -81,8 +85,11 @@ def attend(
     pairs: PairsOption = None,
     columns: ColumnsOption = "1,2",
     beam: BeamOption = None,
+    as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Show which source words each target word looked at.
 
@@ -94,22 +101,33 @@ def attend(
     are those of the decoder's cross-attention, from tokens pooled to words: summed over the source word's tokens,
     averaged over the target word's. What is missing to 100 fell on the end of the sentence.
 
-    --pharaoh prints the heaviest source word of each target word as links i-j (source-target, from 0) instead.
+    --pharaoh prints the heaviest source word of each target word as links i-j (source-target, from 0) instead; --json
+    all words, tokens, links, and the weights of every layer and head.
 
-    A whole text: --source FILE [--target FILE], or --pairs TABLE, prints a line of links for each pair; with --html it
-    makes one page of all pairs.
+    A whole text: --source FILE [--target FILE], or --pairs TABLE, prints a line of links for each pair (with --json an
+    object: line, source, target, links, and error where the model can't read it); with --html it makes one page of all
+    pairs instead.
     """
-    files = Files(png, svg, heads, html, json_out)
+    files = Files(png, svg, heads, html, json_file)
     for option, path in vars(files).items():
-        check_folder(f"--{option}", path, dash=option == "json")
+        check_folder(f"--{option.replace('_', '-')}", path)
+    if as_json and pharaoh:
+        raise ArgumentError("give --pharaoh or --json, which has the links, too")
     choice = _choice(layer, head)
     if source is not None or pairs is not None:
-        single = {"SOURCE": sentence, "--gold": gold, "--png": png, "--svg": svg, "--heads": heads, "--json": json_out}
+        single = {"SOURCE": sentence, "--gold": gold, "--png": png, "--svg": svg, "--heads": heads}
+        single |= {"--json-file": json_file}
         given = [name for name, value in single.items() if value is not None]
         if given:
             raise ArgumentError(f"{given[0]} is for a single sentence, not for a text from --source or --pairs")
         sources, targets, name = _text(source, target, pairs, columns)
-        _attend_text(open_model(model, device, threads), sources, targets, name, choice, beam, html)
+        if html is not None and as_json:
+            raise ArgumentError("--html makes one page of the whole text: leave out --json")
+        pairs_seen = align_text(open_model(model, device, threads), sources, targets, beam)
+        if html is None:
+            _print_links(pairs_seen, name, choice, as_json)
+        else:
+            _write_page(pairs_seen, len(sources), name, choice, html, quiet)
         return
     if sentence is None:
         raise ArgumentError("give a SOURCE sentence, or a text with --source or --pairs")
@@ -120,10 +138,12 @@ def attend(
     said = _own_translation(translator, sentence, beam) if translation is None else translation
     attention = translator.attention(sentence, said)
     _check_gold(attention, possible)
-    _write(files, attention, choice, possible)
-    if pharaoh:
+    _write(files, attention, choice, possible, quiet)
+    if as_json:
+        print_json(_json(attention, choice))
+    elif pharaoh:
         typer.echo(to_pharaoh(links(attention.alignment(**choice))))
-    elif str(json_out) != "-":
+    else:
         _print(translator, attention, choice, sure, possible)
 
 
@@ -161,7 +181,7 @@ def _check_gold(attention: Attention, possible: Collection[Link] | None) -> None
             raise ArgumentError(f"--gold: link {i}-{j} in a pair of {sizes[0]} source and {sizes[1]} target words")
 
 
-def _write(files: Files, attention: Attention, choice: Choice, gold: Collection[Link] | None) -> None:
+def _write(files: Files, attention: Attention, choice: Choice, gold: Collection[Link] | None, quiet: bool) -> None:
     """Write the files asked for."""
     title = f"{attention.source} → {attention.target}"
     alignment = attention.alignment(**choice)
@@ -172,15 +192,11 @@ def _write(files: Files, attention: Attention, choice: Choice, gold: Collection[
         draw_heads(every_head(attention), files.heads, columns=attention.heads(), gold=gold)
     if files.html is not None:
         write_page([every_view(attention, choice)], files.html, title, None if gold is None else [gold])
-    if files.json is not None:
-        content = _json(attention, choice)
-        if str(files.json) == "-":
-            typer.echo(json.dumps(content, ensure_ascii=False))
-        else:
-            write_json(files.json, content)
+    if files.json_file is not None:
+        write_json(files.json_file, _json(attention, choice))
     for path in vars(files).values():
-        if path is not None and str(path) != "-":
-            say(f"wrote {path}")
+        if path is not None:
+            say(f"wrote {path}", quiet)
 
 
 def _json(attention: Attention, choice: Choice) -> dict[str, Any]:
@@ -220,28 +236,40 @@ def _print(
         )
 
 
-def _attend_text(
-    translator: Translator,
-    sources: list[str],
-    targets: list[str] | None,
-    name: str,
-    choice: Choice,
-    beam: int | None,
-    html: Path | None,
-) -> None:
-    """A line of links for each pair, or one page."""
-    if html is not None and len(sources) > PAGE_PAIRS:
-        raise ArgumentError(f"--html: {len(sources)} pairs are too many for one page; give at most {PAGE_PAIRS}")
+def _print_links(pairs: Iterable[Aligned], name: str, choice: Choice, as_json: bool) -> None:
+    """A line of links for each pair, or an object."""
+    problems = 0
+
+    def produce(write: Callable[[str], None]) -> None:
+        nonlocal problems
+        for pair in pairs:
+            problems += _report(pair, name)
+            write(_json_line(pair, choice) if as_json else f"{to_pharaoh(pair.links(choice))}\n")
+
+    write_lines(None, produce)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _json_line(pair: Aligned, choice: Choice) -> str:
+    content: dict[str, Any] = {"line": pair.line, "source": pair.source, "target": pair.target}
+    content["links"] = sorted(pair.links(choice))
+    if pair.problem is not None:
+        content["error"] = pair.problem
+    return json_line(content)
+
+
+def _write_page(pairs: Iterable[Aligned], count: int, name: str, choice: Choice, html: Path, quiet: bool) -> None:
+    """One page of all pairs that the model can read."""
+    if count > PAGE_PAIRS:
+        raise ArgumentError(f"--html: {count} pairs are too many for one page; give at most {PAGE_PAIRS}")
     entries, problems = [], 0
-    for pair in align_text(translator, sources, targets, beam):
+    for pair in pairs:
         problems += _report(pair, name)
-        if html is None:
-            typer.echo(to_pharaoh(pair.links(choice)))
-        elif pair.attention is not None:
+        if pair.attention is not None:
             entries.append(every_view(pair.attention, choice))
-    if html is not None:
-        write_page(entries, html, name)
-        say(f"wrote {html}")
+    write_page(entries, html, name)
+    say(f"wrote {html}", quiet)
     if problems:
         raise typer.Exit(1)
 

@@ -1,6 +1,5 @@
 """`regard evaluate`: judge a model on a test set."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,8 @@ from regard.cli.options import (
     BeamOption,
     ColumnsOption,
     DeviceOption,
+    JsonFileOption,
+    JsonOption,
     ModelArgument,
     PairsOption,
     QuietOption,
@@ -22,6 +23,7 @@ from regard.cli.options import (
     check_folder,
     one_line,
     open_model,
+    print_json,
     progress,
     read_pairs,
 )
@@ -53,9 +55,8 @@ def evaluate(
         typer.Option(help="Language code of the target: also BLEU of lowercased, Moses-tokenised text."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs.")] = None,
-    json_out: Annotated[
-        Path | None, typer.Option("--json", help="Write the results as JSON; - prints them instead of the table.")
-    ] = None,
+    as_json: JsonOption = False,
+    json_file: JsonFileOption = None,
     out: Annotated[Path | None, typer.Option(help="Also write the translations, one a line.")] = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -65,7 +66,7 @@ def evaluate(
 
         regard evaluate runs/en-de --source test.en --target test.de --moses de
 
-        regard evaluate runs/en-zh --pairs test.tsv --alignments test.align --json result.json
+        regard evaluate runs/en-zh --pairs test.tsv --alignments test.align --json-file result.json
 
     BLEU and chrF are sacreBLEU's, with their signatures and 95 % intervals by bootstrap resampling (1,000 samples,
     fixed seed). BLEU lowercased is the same with case:lc. For the tokenised, lowercased BLEU of the literature add
@@ -79,7 +80,7 @@ def evaluate(
 
     A source that is too long for the model counts with an empty translation and is named in the notes.
     """
-    check_folder("--json", json_out, dash=True)
+    check_folder("--json-file", json_file)
     check_folder("--out", out)
     text = read_pairs(source, target, pairs, columns)[:limit]
     gold = None if alignments is None else _read_gold(alignments, text, whole=limit is None)
@@ -101,12 +102,12 @@ def evaluate(
     content = {"model": str(model), "data": text.name, "beam": width} | found.to_json()
     if out is not None:
         write_text(out, "".join(f"{one_line(line)}\n" for line in found.translations))
-    if str(json_out) == "-":
-        typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
-        return
-    if json_out is not None:
-        write_json(json_out, content)
-    _show(found, f"{text.name}, beam {width}")
+    if json_file is not None:
+        write_json(json_file, content)
+    if as_json:
+        print_json(content)
+    else:
+        _show(found, f"{text.name}, beam {width}")
 
 
 def _read_side(path: Path, pairs: int, whole: bool) -> list[str]:

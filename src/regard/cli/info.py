@@ -1,24 +1,21 @@
 """`regard info`: what a model directory holds."""
 
-import json
-from pathlib import Path
-from typing import Annotated
-
-import typer
 from rich.console import Console
 from rich.table import Table
 
+from regard.cli.options import JsonOption, ModelArgument, QuietOption, print_json
 from regard.runs.info import describe
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="Directory made by `regard train`.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    model: ModelArgument,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Describe a model: architecture, size, vocabularies, what it was trained on and what it reached."""
     facts = describe(model)
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        print_json(facts)
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")

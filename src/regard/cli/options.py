@@ -1,11 +1,17 @@
-"""Options that several commands have, and what they share in handling them."""
+"""Options that several commands have, and what they share in handling them.
 
+Every command keeps to this: results go to standard output, everything else to standard error. `--quiet` leaves nothing
+there but errors and warnings; `--json` makes the result JSON, an object a line where a command answers line by line;
+`--json-file FILE`, where it is offered, writes the same beside what is printed.
+"""
+
+import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import torch
 import typer
@@ -23,21 +29,15 @@ ModelArgument = Annotated[
 BeamOption = Annotated[int | None, typer.Option(min=1, help="Width of the beam, 1 for greedy; else the model's own.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Nothing on standard error but errors and warnings.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")]
+JsonFileOption = Annotated[Path | None, typer.Option("--json-file", help="Also write the result as JSON to this file.")]
+OutOption = Annotated[Path | None, typer.Option(help="File to write, whole or not at all; else standard output.")]
 SourceOption = Annotated[Path | None, typer.Option(help="Source sentences, one a line (.gz too, - is standard input).")]
 TargetOption = Annotated[Path | None, typer.Option(help="Their translations, line by line.")]
 PairsOption = Annotated[Path | None, typer.Option(help="Instead of both: a table, source TAB target.")]
 ColumnsOption = Annotated[str, typer.Option(help="With --pairs: the columns of source and target, from 1.")]
-
-
-class Format(StrEnum):
-    """How results are written."""
-
-    text = "text"
-    jsonl = "jsonl"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="text, or jsonl: a JSON object for each line.")]
 
 
 def open_model(directory: Path, device: str, threads: int | None) -> Translator:
@@ -116,6 +116,22 @@ def _writer(file: BinaryIO) -> Callable[[str], None]:
         file.flush()
 
     return write
+
+
+def json_line(content: Any) -> str:
+    """`content` as JSON on a line of its own; numbers in it must be finite (see `finite`)."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def print_json(content: Any) -> None:
+    """Print `content` on standard output as indented JSON, UTF-8 whatever the locale."""
+    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
+    write_lines(None, lambda write: write(text + "\n"))
+
+
+def finite(value: float) -> float | None:
+    """`value`, or None where JSON has no number for it: nan and the infinities."""
+    return value if math.isfinite(value) else None
 
 
 def one_line(text: str) -> str:

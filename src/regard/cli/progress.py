@@ -54,15 +54,16 @@ class TrainingDisplay:
         self._run, self._directory = run, directory
         config = run.config
         self.say(
-            f"{len(run.train_part):,} training pairs ({run.train_part.target_tokens:,} target tokens), "
-            f"{len(run.valid_part):,} for validation"
+            f"{len(run.corpus.train):,} training pairs ({run.corpus.train.target_tokens:,} target tokens), "
+            f"{len(run.corpus.valid):,} for validation"
         )
         vocabulary = (
             f"{config.target_vocabulary:,} tokens for both languages"
             if run.tokenizers.joint
             else f"{config.source_vocabulary:,} source and {config.target_vocabulary:,} target tokens"
         )
-        self.say(f"transformer with {parameter_count(config):,} parameters, {vocabulary}, on {run.device}")
+        together = f", {run.processes.count} processes" if run.processes.count > 1 else ""
+        self.say(f"transformer with {parameter_count(config):,} parameters, {vocabulary}, on {run.device}{together}")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -102,7 +103,7 @@ class TrainingDisplay:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in outcome.metrics.items())
         if outcome.reason == "interrupted":
             self.console.print(f"stopped at step {outcome.step:,}; the same command goes on", markup=False)
-        self.console.print(f"weights: {outcome.chosen}" + (f"; validation: {figures}" if figures else ""), markup=False)
+        self.say(f"weights: {outcome.chosen}" + (f"; validation: {figures}" if figures else ""))
         if not figures:
             return
         self.say(f"peak memory {peak_memory() / 2**20:,.0f} MiB")

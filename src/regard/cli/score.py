@@ -1,9 +1,6 @@
 """`regard score`: how probable the model finds given translations."""
 
-import json
-import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,15 +8,17 @@ import typer
 from regard.cli.options import (
     ColumnsOption,
     DeviceOption,
-    Format,
-    FormatOption,
+    JsonLinesOption,
     ModelArgument,
+    OutOption,
     PairsOption,
     QuietOption,
     SourceOption,
     TargetOption,
     ThreadsOption,
     check_folder,
+    finite,
+    json_line,
     number,
     open_model,
     progress,
@@ -37,8 +36,8 @@ def score(
     pairs: PairsOption = None,
     columns: ColumnsOption = "1,2",
     tokens: Annotated[bool, typer.Option("--tokens", help="Add each token and its log-probability.")] = False,
-    form: FormatOption = Format.text,
-    out: Annotated[Path | None, typer.Option(help="File to write, whole or not at all; else standard output.")] = None,
+    as_json: JsonLinesOption = False,
+    out: OutOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     quiet: QuietOption = False,
@@ -54,7 +53,7 @@ def score(
 
     --tokens: the sum, a tab, then each token and its log-probability, all with a space between (▁ marks a space).
 
-    --format jsonl: an object a line: line, source, target, log_prob, tokens, token_log_probs.
+    --json: an object a line: line, source, target, log_prob, tokens, token_log_probs.
 
     A pair with more tokens on a side than the model has positions gives nan (null in JSON) and a message on standard
     error; the exit code is then 1.
@@ -62,7 +61,7 @@ def score(
     check_folder("--out", out, dash=True)
     text = read_pairs(source, target, pairs, columns)
     translator = open_model(model, device, threads)
-    render = _json_line if form is Format.jsonl else _token_line if tokens else _sum_line
+    render = _json_line if as_json else _token_line if tokens else _sum_line
     problems = 0
 
     def produce(write: Callable[[str], None]) -> None:
@@ -98,10 +97,10 @@ def _json_line(score: Score) -> str:
         "line": score.line,
         "source": score.source,
         "target": score.target,
-        "log_prob": None if math.isnan(score.log_prob) else score.log_prob,
+        "log_prob": finite(score.log_prob),
         "tokens": score.tokens,
-        "token_log_probs": score.token_log_probs,
+        "token_log_probs": [finite(value) for value in score.token_log_probs],
     }
     if score.problem is not None:
         content["error"] = score.problem
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    return json_line(content)

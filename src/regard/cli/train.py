@@ -1,14 +1,19 @@
 """`regard train`: train a model from a recipe, or from two files."""
 
 import json
+import os
 import signal
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from regard.cli.options import JsonOption, QuietOption, progress
 from regard.cli.progress import TrainingDisplay, print_outlook
-from regard.errors import RecipeError
+from regard.errors import ArgumentError, RecipeError
 from regard.runs.logs import log_listener, tensorboard_listener
 from regard.runs.recipe import Recipe, make_recipe, read_recipe
 from regard.runs.train import Run
@@ -20,9 +25,16 @@ def train(
         Path | None, typer.Option(help="Without a recipe: source sentences, one a line (.gz too).")
     ] = None,
     target: Annotated[Path | None, typer.Option(help="Without a recipe: their translations, line by line.")] = None,
-    pairs: Annotated[Path | None, typer.Option(help="Without a recipe: a table, source TAB target.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Without a recipe: a table, tab-separated or .jsonl, .parquet, .csv (see docs/recipes.md)."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="With --pairs: the columns of source and target: 1,2 or names: en,de.")
+    ] = None,
     valid_source: Annotated[Path | None, typer.Option(help="Validation sources; else some pairs are held out.")] = None,
     valid_target: Annotated[Path | None, typer.Option(help="Validation targets.")] = None,
+    valid_pairs: Annotated[Path | None, typer.Option(help="The validation part as a table.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run; runs/NAME if not given.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that the recipe's data paths are relative to.")] = None,
     settings: Annotated[
@@ -36,7 +48,8 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would happen and how long it takes.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only errors and the result.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a translator, from a recipe or from two aligned files.
 
@@ -44,59 +57,85 @@ def train(
 
         regard train --source a.en --target a.de --out runs/en-de --minutes 20
 
+        torchrun --nproc-per-node 2 -m regard train recipe.toml
+
     The result is a directory: `regard translate runs/en-de < in > out`, `regard evaluate`, `regard attend`, or
     `regard.load("runs/en-de")` in Python.
 
     An interrupted run (Ctrl-C, a kill, a power cut) goes on where it was when the same command is given again; with a
-    larger budget a finished run is extended.
+    larger budget a finished run is extended. What is wrong with your data, `regard check-data` tells in full.
     """
-    chosen = _recipe(recipe, source, target, pairs, valid_source, valid_target, settings or [], data)
+    files = {"source": source, "target": target, "pairs": pairs, "valid_source": valid_source}
+    files |= {"valid_target": valid_target, "valid_pairs": valid_pairs}
+    chosen = recipe_from_options(recipe, files, columns, settings or [], data)
     overrides = {"minutes": minutes, "device": device, "threads": threads}
     if init_from is not None:
         overrides["init_from"] = str(init_from.absolute())
     chosen = _override(chosen, {key: value for key, value in overrides.items() if value is not None})
     directory = out or Path(chosen.out or f"runs/{recipe.stem if recipe is not None else 'model'}")
-    display = TrainingDisplay(quiet=quiet)
-    run = Run(chosen, directory, display.say)
+    main = os.environ.get("RANK", "0") == "0"
+    display = TrainingDisplay(quiet=quiet or not main)
     if dry_run:
-        print_outlook(run.outlook())
+        _estimate(chosen, directory, display, as_json)
         return
+    with progress(quiet or not main) as show:
+        run = Run(chosen, directory, display.say, show)
     listeners: list[Any] = [display, log_listener(directory / "log.jsonl")]
     if tensorboard:
         listeners.append(tensorboard_listener(directory / "tensorboard"))
     display.start(run, directory)
     with display:
         outcome = run.train(listeners)
-    display.finish(outcome)
+    if main:
+        display.finish(outcome)
+    if main and as_json:
+        typer.echo(json.dumps(asdict(outcome) | {"directory": str(outcome.directory)}, ensure_ascii=False, indent=2))
     if outcome.reason == "interrupted":
         raise typer.Exit(128 + signal.SIGINT)
 
 
-def _recipe(
+def _estimate(recipe: Recipe, directory: Path, display: TrainingDisplay, as_json: bool) -> None:
+    """Say what a run would do; what has to be tokenised for that goes to a folder that is removed again."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ArgumentError("--dry-run: estimates one process; give it without torchrun")
+    with tempfile.TemporaryDirectory(prefix="regard-dry-run-") as folder, progress(display.quiet) as show:
+        outlook = Run(recipe, directory, display.say, show, prepared=Path(folder)).outlook()
+    if as_json:
+        typer.echo(json.dumps(asdict(outlook), indent=2))
+    else:
+        print_outlook(outlook)
+
+
+def recipe_from_options(
     recipe: Path | None,
-    source: Path | None,
-    target: Path | None,
-    pairs: Path | None,
-    valid_source: Path | None,
-    valid_target: Path | None,
-    settings: list[str],
+    files: dict[str, Path | None],
+    columns: str | None,
+    settings: Sequence[str],
     data: Path | None,
 ) -> Recipe:
-    files = {
-        "source": source,
-        "target": target,
-        "pairs": pairs,
-        "valid_source": valid_source,
-        "valid_target": valid_target,
-    }
-    given = {key: str(path) for key, path in files.items() if path is not None}
+    """The recipe that a command line asks for: a file, or the files of the data themselves.
+
+    Args:
+        recipe: a TOML file, or None.
+        files: keys of [data] with the paths that were given for them.
+        columns: of a table, "1,2" or "en,de".
+        settings: `section.key=value`.
+        data: folder that a recipe's data paths are relative to.
+
+    Raises:
+        RecipeError: neither or both are given, or the recipe is wrong.
+    """
+    given: dict[str, Any] = {key: str(path) for key, path in files.items() if path is not None}
+    if columns is not None:
+        names = [name.strip() for name in columns.split(",")]
+        given["columns"] = [int(name) if name.isdecimal() else name for name in names]
     if recipe is not None:
         if given:
             options = ", ".join("--" + key.replace("_", "-") for key in given)
             raise RecipeError(f"give a recipe or {options}, not both (--set data.source=… replaces a recipe's file)")
         folder = [] if data is None else [f"data.folder={json.dumps(str(data.absolute()), ensure_ascii=False)}"]
         return read_recipe(recipe, [*folder, *settings])
-    if not given:
+    if not any(key in given for key in ("source", "target", "pairs")):
         raise RecipeError("nothing to train on: give a recipe, or --source and --target, or --pairs")
     start = str((data or Path()).absolute())
     return make_recipe({"data": given | {"folder": start}}, settings, origin="options")

@@ -1,10 +1,8 @@
 """`regard translate`: lines in, translations out."""
 
-import json
 import sys
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +11,14 @@ import typer
 from regard.cli.options import (
     BeamOption,
     DeviceOption,
-    Format,
-    FormatOption,
+    JsonLinesOption,
     ModelArgument,
+    OutOption,
     QuietOption,
     ThreadsOption,
     check_folder,
+    finite,
+    json_line,
     number,
     one_line,
     open_model,
@@ -26,35 +26,32 @@ from regard.cli.options import (
     say,
     write_lines,
 )
+from regard.cli.search_options import (
+    AlphaOption,
+    ConstraintsOption,
+    DiversityOption,
+    GroupsOption,
+    MaxLengthOption,
+    MinLengthOption,
+    MinPOption,
+    NbestOption,
+    NgramOption,
+    PenaltyOption,
+    PrefixesOption,
+    RepetitionOption,
+    SampleOption,
+    SamplesOption,
+    SearchOptions,
+    SeedOption,
+    StoppingOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
 from regard.data import display_name
-from regard.decoding import LengthPenalty, Stopping, WhenBehind, WhenCertain, WhenFull
-from regard.errors import ArgumentError
-from regard.runs.build import length_penalty
-from regard.runs.streaming import Answer, Search, read_chunks, translate_chunks
+from regard.runs.ensembles import ensemble
+from regard.runs.streaming import Answer, read_chunks, translate_chunks, with_wishes
 from regard.runs.translator import Translation, Translator
-
-
-class PenaltyName(StrEnum):
-    """Length penalties."""
-
-    none = "none"
-    gnmt = "gnmt"
-    average = "average"
-
-
-class StoppingName(StrEnum):
-    """Stopping rules of the beam search."""
-
-    full = "full"
-    behind = "behind"
-    certain = "certain"
-
-
-STOPPING: dict[StoppingName, Stopping] = {
-    StoppingName.full: WhenFull(),
-    StoppingName.behind: WhenBehind(),
-    StoppingName.certain: WhenCertain(),
-}
 
 
 def translate(
@@ -62,26 +59,36 @@ def translate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Text, a sentence a line (.gz too); - is standard input.")
     ] = Path("-"),
-    out: Annotated[Path | None, typer.Option(help="File to write, whole or not at all; else standard output.")] = None,
-    beam: BeamOption = None,
-    nbest: Annotated[int | None, typer.Option(min=1, help="Give the N best translations; at most the beam.")] = None,
+    out: OutOption = None,
     scores: Annotated[bool, typer.Option("--scores", help="Put the score and a tab before each translation.")] = False,
-    form: FormatOption = Format.text,
-    penalty: Annotated[
-        PenaltyName | None,
-        typer.Option(help="Length penalty: score = log P; GNMT's; log P / length^alpha. Else the model's own."),
-    ] = None,
-    alpha: Annotated[float | None, typer.Option(min=0.0, help="Strength of the length penalty.")] = None,
-    stopping: Annotated[
-        StoppingName,
+    as_json: JsonLinesOption = False,
+    beam: BeamOption = None,
+    nbest: NbestOption = None,
+    penalty: PenaltyOption = None,
+    alpha: AlphaOption = None,
+    stopping: StoppingOption = None,
+    diverse_groups: GroupsOption = None,
+    diversity: DiversityOption = None,
+    min_length: MinLengthOption = 0,
+    max_length: MaxLengthOption = None,
+    sample: SampleOption = False,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    min_p: MinPOption = None,
+    samples: SamplesOption = None,
+    seed: SeedOption = None,
+    no_repeat_ngram: NgramOption = None,
+    repetition_penalty: RepetitionOption = None,
+    prefixes: PrefixesOption = None,
+    constraints: ConstraintsOption = None,
+    others: Annotated[
+        list[Path] | None,
         typer.Option(
-            help="A sentence is done when its beam is full of ended hypotheses (fastest), when those running are "
-            "behind as well, or when nothing running can win any more (slowest)."
+            "--ensemble",
+            metavar="MODEL",
+            help="Another model with the same tokenizers: both speak, by the mean of their probabilities. Repeatable.",
         ),
-    ] = StoppingName.behind,
-    min_length: Annotated[int, typer.Option(min=0, help="Fewest tokens of a translation.")] = 0,
-    max_length: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens; else in proportion to the source's.")
     ] = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -93,23 +100,49 @@ def translate(
 
         regard translate runs/en-de in.txt.gz --out out.txt --beam 5
 
-    Works on streams: lines are answered in order while more come in, and a line typed is answered at once. An empty
-    line gives an empty line. A line with more tokens than the model has positions gives an empty line and a message
-    with its number on standard error; the exit code is then 1.
+        regard translate runs/en-de in.txt --sample --top-p 0.9 --samples 5
 
-    --scores: SCORE TAB TRANSLATION. The score is the log-probability after the length penalty; nan where a line was
-    too long.
+    Works on streams: lines are answered in order while more come in, and a line typed is answered at once. An empty
+    line gives an empty line. A line that can't be translated (with more tokens than the model has positions, or with
+    a prefix or phrase that can't be said) gives an empty line and a message with its number on standard error; the
+    exit code is then 1.
+
+    --scores: SCORE TAB TRANSLATION. The score is the log-probability after the length penalty; nan where there is no
+    translation.
 
     --nbest N: up to N lines a sentence, best first, as Moses and Marian write them: NUMBER ||| TRANSLATION ||| SCORE,
-    where NUMBER counts the input lines from 0.
+    where NUMBER counts the input lines from 0. --samples N: the same, in the order in which they were drawn.
 
-    --format jsonl: an object for each input line: line (from 1), source, translations (text, score, log_prob, tokens,
+    --json: an object for each input line: line (from 1), source, translations (text, score, log_prob, tokens,
     token_log_probs, finished), and error where it could not be translated.
     """
+    options = SearchOptions(
+        beam=beam,
+        nbest=nbest,
+        penalty=penalty,
+        alpha=alpha,
+        stopping=stopping,
+        diverse_groups=diverse_groups,
+        diversity=diversity,
+        min_length=min_length,
+        max_length=max_length,
+        sample=sample,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        samples=samples,
+        seed=seed,
+        no_repeat_ngram=no_repeat_ngram,
+        repetition_penalty=repetition_penalty,
+        prefixes=prefixes,
+        constraints=constraints,
+    )
+    options.check()
     check_folder("--out", out, dash=True)
-    translator = open_model(model, device, threads)
-    search = _search(translator, beam, nbest, penalty, alpha, stopping, min_length, max_length)
-    render = _renderer(form, nbest is not None, scores)
+    translator = _open(model, others or [], device, threads)
+    settings = options.settings(translator.decoding)
+    render = _renderer(as_json, options.several, scores)
     name = display_name(file)
     lines = problems = 0
     began = time.perf_counter()
@@ -119,7 +152,8 @@ def translate(
         # a bar would get between the lines of a terminal that is typed into or written to
         busy = (str(file) == "-" and sys.stdin.isatty()) or (out is None and sys.stdout.isatty())
         with progress(quiet or busy) as show:
-            for answers in translate_chunks(translator, read_chunks(file), search):
+            asked = with_wishes(read_chunks(file), prefixes, constraints)
+            for answers in translate_chunks(translator, asked, settings):
                 for answer in answers:
                     if answer.problem is not None:
                         problems += 1
@@ -132,43 +166,17 @@ def translate(
     seconds = time.perf_counter() - began
     say(f"{lines:,} lines in {seconds:.1f} s, {lines / seconds:,.1f} a second", quiet)
     if problems:
-        say(f"{problems:,} of {lines:,} lines were too long and are empty in the output")
+        say(f"{problems:,} of {lines:,} lines could not be translated and are empty in the output")
         raise typer.Exit(1)
 
 
-def _search(
-    translator: Translator,
-    beam: int | None,
-    nbest: int | None,
-    penalty: PenaltyName | None,
-    alpha: float | None,
-    stopping: StoppingName,
-    min_length: int,
-    max_length: int | None,
-) -> Search:
-    width = translator.decoding["beam"] if beam is None else beam
-    if nbest is not None and nbest > width:
-        raise ArgumentError(f"--nbest {nbest} is more than the beam of {width}: add --beam {nbest}")
-    if max_length is not None and min_length > max_length:
-        raise ArgumentError(f"--min-length {min_length} is more than --max-length {max_length}")
-    return Search(
-        beam=width,
-        nbest=nbest or 1,
-        penalty=_penalty(translator, penalty, alpha),
-        stopping=STOPPING[stopping],
-        min_length=min_length,
-        max_length=max_length,
-    )
+def _open(model: Path, others: list[Path], device: str, threads: int | None) -> Translator:
+    opened = [open_model(each, device, threads) for each in (model, *others)]
+    return ensemble(opened) if others else opened[0]
 
 
-def _penalty(translator: Translator, name: PenaltyName | None, alpha: float | None) -> LengthPenalty:
-    defaults = translator.decoding
-    chosen = defaults["penalty"] if name is None else name.value
-    return length_penalty(chosen, defaults["alpha"] if alpha is None else alpha)
-
-
-def _renderer(form: Format, numbered: bool, scores: bool) -> Callable[[Answer], str]:
-    if form is Format.jsonl:
+def _renderer(as_json: bool, numbered: bool, scores: bool) -> Callable[[Answer], str]:
+    if as_json:
         return _json_line
     if numbered:
         return _numbered_lines
@@ -200,9 +208,15 @@ def _json_line(answer: Answer) -> str:
     }
     if answer.problem is not None:
         content["error"] = answer.problem
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    return json_line(content)
 
 
 def _fields(found: Translation) -> dict[str, Any]:
-    names = ("text", "score", "log_prob", "tokens", "token_log_probs", "finished")
-    return {name: getattr(found, name) for name in names}
+    return {
+        "text": found.text,
+        "score": finite(found.score),
+        "log_prob": finite(found.log_prob),
+        "tokens": found.tokens,
+        "token_log_probs": [finite(value) for value in found.token_log_probs],
+        "finished": found.finished,
+    }

@@ -5,9 +5,7 @@ numbers agree between the two files of a parallel text and with `wc -l`. A `\\r`
 mark at the start of the file are removed. Text is UTF-8.
 """
 
-import gzip
 import sys
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import overload
 
+from regard.data.compression import DamagedError, open_bytes
 from regard.errors import ArgumentError, DataError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -77,12 +76,13 @@ class ParallelText(Sequence[Pair]):
 def read_lines(path: Path | str) -> Iterator[str]:
     """Yield the lines of a UTF-8 text file, one at a time, without their line ends.
 
-    `-` is standard input; a name that ends in `.gz` is decompressed. The last line counts whether or not `\\n` ends
-    it; after a final `\\n` there is no further, empty line. Spaces at the ends of a line stay.
+    `-` is standard input; a name that ends in `.gz`, `.xz` or `.zst` is decompressed. The last line counts whether or
+    not `\\n` ends it; after a final `\\n` there is no further, empty line. Spaces at the ends of a line stay.
 
     Raises (when the line is reached):
         DataError: the file is missing, is a folder or cannot be read; the compressed data is damaged or ends
             early; a line is not valid UTF-8 (the message names file and line).
+        MissingExtraError: `.zst`, and no library for it is installed.
     """
     name = display_name(path)
     number = 0
@@ -90,14 +90,8 @@ def read_lines(path: Path | str) -> Iterator[str]:
         with _open(path) as file:
             for number, raw in enumerate(file, start=1):
                 yield decode_line(raw, name, number)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{name}: damaged or incomplete gzip data after line {number}: {error}") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{name}: is a folder, expected a text file") from error
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read: {error.strerror}") from error
+    except DamagedError as error:
+        raise DamagedError(f"{error} (after line {number})") from error
 
 
 def display_name(path: Path | str) -> str:
@@ -126,8 +120,8 @@ def read_parallel(source: Path | str, target: Path | str) -> ParallelText:
             pairs.append(Pair(left.strip(), right.strip()))
     if counts[0] != counts[1]:
         raise DataError(
-            f"{display_name(source)} has {_lines(counts[0])} but {display_name(target)} has {_lines(counts[1])}: "
-            "line n of one must translate line n of the other"
+            f"{display_name(source)} has {count_lines(counts[0])} but {display_name(target)} has "
+            f"{count_lines(counts[1])}: line n of one must translate line n of the other"
         )
     name = f"{display_name(source)} and {display_name(target)}"
     if not pairs:
@@ -175,7 +169,7 @@ def usable(text: ParallelText) -> tuple[ParallelText, int]:
     """
     kept = [index for index, pair in enumerate(text.pairs) if pair.source.strip() and pair.target.strip()]
     if not kept:
-        raise DataError(f"{text.name}: no pair has text on both sides ({_lines(len(text))} read)")
+        raise DataError(f"{text.name}: no pair has text on both sides ({count_lines(len(text))} read)")
     pairs = tuple(text.pairs[index] for index in kept)
     lines = tuple(text.lines[index] for index in kept)
     return ParallelText(pairs, lines, text.name), len(text) - len(kept)
@@ -184,9 +178,7 @@ def usable(text: ParallelText) -> tuple[ParallelText, int]:
 def _open(path: Path | str) -> AbstractContextManager[Iterable[bytes]]:
     if str(path) == "-":
         return nullcontext(sys.stdin.buffer)  # not ours to close
-    if str(path).endswith(".gz"):
-        return gzip.open(path, "rb")
-    return open(path, "rb")
+    return open_bytes(path)
 
 
 def decode_line(raw: bytes, name: str, number: int) -> str:
@@ -196,9 +188,7 @@ def decode_line(raw: bytes, name: str, number: int) -> str:
         DataError: it is not UTF-8; the message has the name of the file and the number of the line, from 1.
     """
     if number == 1:
-        if raw.startswith(_UTF16_MARKS):
-            raise DataError(f"{name}: is UTF-16 text, expected UTF-8")
-        raw = raw.removeprefix(_BYTE_ORDER_MARK)
+        raw = check_start(raw, name)
     raw = raw.removesuffix(b"\n").removesuffix(b"\r")
     try:
         return raw.decode("utf-8")
@@ -209,5 +199,17 @@ def decode_line(raw: bytes, name: str, number: int) -> str:
         ) from error
 
 
-def _lines(count: int) -> str:
+def check_start(raw: bytes, name: str) -> bytes:
+    """The first line of a file without the byte-order mark of UTF-8.
+
+    Raises:
+        DataError: it begins with the mark of UTF-16.
+    """
+    if raw.startswith(_UTF16_MARKS):
+        raise DataError(f"{name}: is UTF-16 text, expected UTF-8")
+    return raw.removeprefix(_BYTE_ORDER_MARK)
+
+
+def count_lines(count: int) -> str:
+    """A number of lines in words."""
     return f"{count} line" if count == 1 else f"{count} lines"

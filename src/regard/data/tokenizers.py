@@ -1,80 +1,97 @@
 """Text to token ids and back: subwords, words or characters, over the Hugging Face `tokenizers` library.
 
-| kind   | tokens                                               | what `decode(encode(text))` gives      |
-|--------|------------------------------------------------------|----------------------------------------|
-| `bpe`  | byte-pair pieces; a rare character becomes its bytes | the text, whatever it is               |
-| `word` | the words of `split_words`; unknown ones are `<unk>` | the words, joined by single spaces     |
-| `char` | one a character (code point); unknown ones `<unk>`   | the text, if every character is known  |
+| kind      | tokens                                               | what `decode(encode(text))` gives      |
+|-----------|------------------------------------------------------|----------------------------------------|
+| `bpe`     | byte-pair pieces; a rare character becomes its bytes | the text, whatever it is               |
+| `unigram` | pieces of a unigram model; rare characters as bytes  | the text, whatever it is               |
+| `word`    | the words of `split_words`; unknown ones are `<unk>` | the words, joined by single spaces     |
+| `char`    | one a character (code point); unknown ones `<unk>`   | the text, if every character is known  |
+| `given`   | what a given `tokenizer.json` or SentencePiece model says (`read_tokenizer`)                  |
 
-The only normalisation is `str.strip`: white space at both ends is removed. There is no Unicode normalisation and no
-case folding, and runs of spaces stay (`bpe`, `char`).
+White space at both ends of a text is removed (`str.strip`). Otherwise a text is only normalised as the tokenizer was
+asked to (`train_tokenizer(…, normalize=…)`), or as a given tokenizer says; runs of spaces stay (`bpe`, `unigram`,
+`char`). Where a text is normalised, the table speaks of the normalised text.
 
-Ids 0 to 3 are `<pad> <bos> <eos> <unk>`. They are never found in a text: `<bos>` or `<0x41>` typed by a user are
-ordinary characters. The saved file is one that `tokenizers.Tokenizer.from_file` reads, and everything is in it.
+Ids 0 to 3 of a trained tokenizer are `<pad> <bos> <eos> <unk>`. Special tokens are never found in a text: `<bos>` or
+`<0x41>` typed by a user are ordinary characters. The saved file is one that `tokenizers.Tokenizer.from_file` reads, and
+everything is in it.
 """
 
-import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import tokenizers
 
+from regard.data.given_files import HIDDEN, given_contents
+from regard.data.tokenizer_files import (
+    BYTES,
+    REPLACEMENT,
+    SPACE_MARK,
+    SPECIALS,
+    Contents,
+    Kind,
+    build,
+    parse_frame,
+    trained_contents,
+)
 from regard.data.words import Span, not_text
 from regard.errors import ArgumentError, CheckpointError
 from regard.files import write_text
 
-Kind = Literal["bpe", "word", "char"]
-
-SPECIALS: Final = ("<pad>", "<bos>", "<eos>", "<unk>")
-"""The names of ids 0, 1, 2 and 3."""
-BYTES: Final = tuple(f"<0x{byte:02X}>" for byte in range(256))
-"""The names of the byte tokens of a `bpe` tokenizer, ids 4 to 259."""
-SPACE_MARK: Final = "▁"
-"""What a space is shown as, in `bpe` pieces and by `Tokenizer.pieces`."""
+__all__ = ["BYTES", "SPACE_MARK", "SPECIALS", "Kind", "Tokenizer"]
 
 _MARK_BYTES = [len(SPECIALS) + byte for byte in SPACE_MARK.encode()]
-_REPLACEMENT = "\ufffd"
 _LONE_BYTE = re.compile("[\udc80-\udcff]")  # what the error handler "surrogateescape" makes of an invalid byte
 
 
 class Tokenizer:
-    """A trained tokenizer. Make one with `train_tokenizer`, or read one with `Tokenizer.load`.
+    """A tokenizer. Train one (`train_tokenizer`), read a given one (`read_tokenizer`), or a saved one (`load`).
 
     Attributes:
-        kind: "bpe", "word" or "char".
+        kind: "bpe", "unigram", "word", "char" or "given".
         vocab_size: how many ids there are, the specials among them; it can be less than what was asked for.
+        pad_id, bos_id, eos_id, unk_id: the ids of the specials.
+        notes: what `read_tokenizer` changed in a given tokenizer, a sentence each.
     """
 
-    pad_id: Final = 0
-    bos_id: Final = 1
-    eos_id: Final = 2
-    unk_id: Final = 3
-
-    def __init__(self, content: str, name: str = "the tokenizer") -> None:
+    def __init__(self, content: str, name: str = "the tokenizer", notes: Sequence[str] = ()) -> None:
         """Build the tokenizer from the JSON text of its file.
 
         Args:
             content: the JSON text.
             name: what error messages call it.
+            notes: what was changed in a given tokenizer.
 
         Raises:
             CheckpointError: the content is damaged or is not a tokenizer of this package.
         """
         self._content = content
-        self._frame = _read(content, name)
-        self.kind: Kind = _kind(self._frame, name)
-        self._pieces = _vocabulary(self._frame, self.kind, name)
-        self._surfaces = [_surface(piece, index, self.kind) for index, piece in enumerate(self._pieces)]
-        self.vocab_size = len(self._pieces)
-        self._inner = _build(content, name)
+        frame = parse_frame(content, name)
+        read = trained_contents if frame.get("added_tokens") == [] else given_contents
+        self._contents: Contents = read(frame, name)
+        self._normalizer = self._contents.normalizer
+        self._inner = build(self._contents.frame, name)
+        self.kind: Kind = self._contents.kind
+        self.vocab_size = len(self._contents.pieces)
+        self.pad_id = self._contents.pad
+        self.bos_id = self._contents.bos
+        self.eos_id = self._contents.eos
+        self.unk_id = self._contents.unk
+        self.notes = tuple(notes)
+        self._marks = self.kind in ("bpe", "unigram")  # their ▁ is always a space
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size})"
+
+    @property
+    def frame(self) -> dict[str, Any]:
+        """The JSON object that the library's tokenizer is built of, special tokens hidden; not to be changed."""
+        return self._contents.frame
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text` without specials; empty for a text of nothing but white space.
@@ -86,13 +103,24 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the ids of each text, as `encode` does, on several threads."""
-        stripped = [text.strip() for text in texts]
+        return self._encode_ready([self._prepared(text.strip()) for text in texts])
+
+    def _prepared(self, text: str) -> str:
+        """The text as the inner tokenizer gets it: normalised, and without what hides special tokens."""
+        if self._normalizer:
+            try:
+                text = self._normalizer(text)
+            except (TypeError, UnicodeEncodeError) as error:
+                raise not_text(text) from error
+        return text.replace(HIDDEN, REPLACEMENT) if self.kind == "given" else text
+
+    def _encode_ready(self, ready: list[str]) -> list[list[int]]:
         try:
-            batch = [each.ids for each in self._inner.encode_batch_fast(stripped, add_special_tokens=False)]
+            batch = [each.ids for each in self._inner.encode_batch_fast(ready, add_special_tokens=False)]
         except (TypeError, UnicodeEncodeError) as error:
-            raise next(not_text(text) for text in stripped if not _is_text(text)) from error
-        if self.kind == "bpe":
-            for index, text in enumerate(stripped):
+            raise next(not_text(text) for text in ready if not _is_text(text)) from error
+        if self._marks:
+            for index, text in enumerate(ready):
                 if SPACE_MARK in text:
                     batch[index] = self._encode_with_marks(text)
         return batch
@@ -108,21 +136,21 @@ class Tokenizer:
 
     @cached_property
     def _continuing(self) -> tokenizers.Tokenizer:
-        """The same `bpe` tokenizer for the middle of a text: it puts no space in front."""
-        frame = json.loads(self._content)
-        frame["normalizer"] = None
-        return tokenizers.Tokenizer.from_str(json.dumps(frame))
+        """The same subword tokenizer for the middle of a text: it puts no space in front."""
+        return build(self.frame | {"normalizer": None}, "the tokenizer")
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`.
 
-        `<pad>`, `<bos>` and `<eos>` are skipped; `<unk>`, and each byte that is not part of a UTF-8 character,
-        becomes U+FFFD; one space at the start is dropped.
+        `<pad>`, `<bos>` and `<eos>` are skipped, and all special tokens of a given tokenizer; `<unk>`, and each byte
+        that is not part of a UTF-8 character, becomes U+FFFD; one space at the start is dropped, and one at the end
+        if a given tokenizer ends its words with one.
 
         Raises:
             ArgumentError: an id is not in the vocabulary.
         """
-        return _LONE_BYTE.sub(_REPLACEMENT, self._escaped(ids)).removeprefix(" ")
+        text = _LONE_BYTE.sub(REPLACEMENT, self._escaped(ids)).removeprefix(" ")
+        return text.removesuffix(" ") if self.kind == "given" else text
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the name of each id, for display: a space is shown as ▁, a byte as `<0xE4>`, specials by name.
@@ -131,15 +159,22 @@ class Tokenizer:
             ArgumentError: an id is not in the vocabulary.
         """
         self._check(ids)
-        if self.kind == "char":
-            return [self._pieces[index].replace(" ", SPACE_MARK) for index in ids]
-        return [self._pieces[index] for index in ids]
+        return [self._names[index] for index in ids]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return self._contents.names()
+
+    @cached_property
+    def surfaces(self) -> list[bytes]:
+        """The bytes that each id adds to a decoded text: a space in front of a word included, none for a special."""
+        return self._contents.surfaces()
 
     def spans(self, ids: Sequence[int]) -> list[Span]:
         """Return the characters of `decode(ids)` that each id covers.
 
-        The space at the start of a piece is not counted. Skipped specials, and tokens of nothing but spaces, get
-        an empty span where they stand; byte tokens that together form one character all get that character.
+        The space at the start (or end) of a piece is not counted. Skipped specials, and tokens of nothing but spaces,
+        get an empty span where they stand; byte tokens that together form one character all get that character.
 
         Raises:
             ArgumentError: an id is not in the vocabulary.
@@ -151,11 +186,12 @@ class Tokenizer:
         spans: list[Span] = []
         at = 0
         for index in ids:
-            surface = self._surfaces[index]
-            content = len(surface.lstrip(b" "))
-            begin, at = at + len(surface) - content, at + len(surface)
+            surface = self.surfaces[index]
+            content = len(surface.strip(b" "))
+            begin = at + len(surface) - len(surface.lstrip(b" "))
+            at += len(surface)
             first = bisect_right(starts, begin) - 1
-            last = bisect_left(starts, at) if content else first
+            last = bisect_left(starts, begin + content) if content else first
             spans.append((max(first - shift, 0), max(last - shift, 0)))
         return spans
 
@@ -163,17 +199,38 @@ class Tokenizer:
         """Return the characters of `text` that each id of `encode(text)` stands for.
 
         Like `spans`, but in the text as it was given, which differs from `decode(encode(text))` where a word or a
-        character is unknown. Use it with `split_words(text)` for the words of a given sentence.
+        character is unknown, or where it was normalised. Use it with `split_words(text)` for the words of a given
+        sentence.
         """
         shift = len(text) - len(text.lstrip())
         text = text.strip()
-        if self.kind == "bpe":  # here the two texts are the same
-            return [(start + shift, end + shift) for start, end in self.spans(self.encode(text))]
-        try:
-            offsets = self._inner.encode(text, add_special_tokens=False).offsets
-        except (TypeError, UnicodeEncodeError) as error:
-            raise not_text(text) from error
-        return [(a + shift, (a if text[a:b] == " " else b) + shift) for a, b in offsets]
+        ready = self._prepared(text)
+        if self._marks:  # here the normalised text and the decoded one are the same
+            spans = self.spans(self._encode_ready([ready])[0])
+        else:
+            try:
+                found = self._inner.encode(ready, add_special_tokens=False)
+            except (TypeError, UnicodeEncodeError) as error:
+                raise not_text(ready) from error
+            spans = [self._trimmed(ready, index, span) for index, span in zip(found.ids, found.offsets, strict=True)]
+        return [(start + shift, end + shift) for start, end in self._normalizer.spans_in(text, spans)]
+
+    def _trimmed(self, text: str, index: int, span: Span) -> Span:
+        """The span of an id without the spaces beside its content; empty if there is nothing else."""
+        start, end = span
+        if self.kind != "given":
+            return start, start if text[start:end] == " " else end
+        if index not in self._silent:
+            while start < end and text[start].isspace():
+                start += 1
+            while start < end and text[end - 1].isspace():
+                end -= 1
+        return (start, start) if index in self._silent else (start, end)
+
+    @cached_property
+    def _silent(self) -> frozenset[int]:
+        """The ids that add nothing but spaces to a text."""
+        return frozenset(index for index, surface in enumerate(self.surfaces) if not surface.strip(b" "))
 
     def save(self, path: Path | str) -> None:
         """Write the tokenizer to one JSON file, whole or not at all; `tokenizers.Tokenizer.from_file` reads it.
@@ -205,73 +262,8 @@ class Tokenizer:
     def _escaped(self, ids: Sequence[int]) -> str:
         """The text of `ids`, each invalid byte as a surrogate."""
         self._check(ids)
-        return b"".join([self._surfaces[index] for index in ids]).decode("utf-8", "surrogateescape")
+        return b"".join([self.surfaces[index] for index in ids]).decode("utf-8", "surrogateescape")
 
 
 def _is_text(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _surface(piece: str, index: int, kind: Kind) -> bytes:
-    """The bytes that an id adds to a decoded text."""
-    if index == Tokenizer.unk_id:
-        piece = _REPLACEMENT
-    elif index < len(SPECIALS):
-        return b""
-    match kind:
-        case "bpe" if len(SPECIALS) <= index < len(SPECIALS) + len(BYTES):
-            return bytes([index - len(SPECIALS)])
-        case "bpe":
-            return piece.replace(SPACE_MARK, " ").encode()
-        case "word":
-            return b" " + piece.encode()
-        case "char":
-            return piece.encode()
-
-
-def _read(content: str, name: str) -> dict[str, Any]:
-    try:
-        frame = json.loads(content)
-    except ValueError as error:
-        raise CheckpointError(f"{name}: not a tokenizer file, or damaged: {error}") from error
-    if not (isinstance(frame, dict) and isinstance(frame.get("model"), dict)):
-        raise CheckpointError(f"{name}: not a tokenizer file: it has no 'model'")
-    if frame.get("added_tokens") != []:
-        raise CheckpointError(f"{name}: not a tokenizer of this package: it has 'added_tokens'")
-    return frame
-
-
-def _kind(frame: dict[str, Any], name: str) -> Kind:
-    """The kind, which the file does not name: from the model's type and from how it splits."""
-    split = frame.get("pre_tokenizer")
-    if isinstance(split, dict):
-        match frame["model"].get("type"), split.get("type"), split.get("behavior"):
-            case "BPE", "Sequence", _:
-                return "bpe"
-            case "WordLevel", "Split", "Removed":
-                return "word"
-            case "WordLevel", "Split", "Isolated":
-                return "char"
-    raise CheckpointError(f"{name}: not a tokenizer of this package: its kind is none of bpe, word, char")
-
-
-def _vocabulary(frame: dict[str, Any], kind: Kind, name: str) -> list[str]:
-    """The pieces in the order of their ids, checked."""
-    vocabulary = frame["model"].get("vocab")
-    if not isinstance(vocabulary, dict) or set(vocabulary.values()) != set(range(len(vocabulary))):
-        raise CheckpointError(f"{name}: damaged: the ids of 'vocab' are not 0, 1, 2, …")
-    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
-    expected = [*SPECIALS, *BYTES] if kind == "bpe" else [*SPECIALS]
-    if pieces[: len(expected)] != expected:
-        raise CheckpointError(
-            f"{name}: not a tokenizer of this package: the first ids should be {', '.join(SPECIALS)}"
-            + (", then the 256 bytes" if kind == "bpe" else "")
-        )
-    return pieces
-
-
-def _build(content: str, name: str) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_str(content)
-    except Exception as error:  # the library raises plain Exception and nothing narrower
-        raise CheckpointError(f"{name}: not a tokenizer file, or damaged: {error}") from error

@@ -1,21 +1,29 @@
-"""From the files of a recipe to token ids: reading, checking, tokenizers, the validation part."""
+"""From the files of a recipe to token ids: tokenizers, the training part on disk, the validation part in memory."""
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from regard.data import ParallelText, TokenBatches, Tokenizer, read_parallel, read_table, train_tokenizer, usable
+from regard.data.batches import TokenBatches
+from regard.data.given_tokenizers import read_tokenizer
+from regard.data.pairs import PairReader, pairs_of
+from regard.data.readers import open_reader
+from regard.data.survey import HoldOut, Progress, Texts
+from regard.data.token_store import ParallelTokens, file_sha256
+from regard.data.tokenizer_training import train_tokenizer
+from regard.data.tokenizers import Tokenizer
+from regard.data.weights import PartWeights
 from regard.errors import ArgumentError, DataError, RecipeError
 from regard.runs.directory import Tokenizers
-from regard.runs.recipe import DataRecipe, SideRecipe, TokenizerRecipe
+from regard.runs.prepared import Prepared, Request, content_sha256, prepare
+from regard.runs.recipe import DataRecipe, Recipe, SideRecipe, TokenizerRecipe
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of both sides of some pairs, and their texts."""
+    """Token ids of both sides of some pairs, without special tokens, and their texts."""
 
     source: list[list[int]]
     target: list[list[int]]
@@ -32,111 +40,216 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Training and validation pairs as read, and what was left out, in words."""
+class Corpus:
+    """The data of a run.
 
-    train: list[tuple[str, str]]
-    valid: list[tuple[str, str]]
-    notes: list[str]
-    fingerprint: str
-    """sha256 over all pairs: whether a resumed run reads the same data."""
+    Attributes:
+        tokenizers: of both languages.
+        train: the training part, on disk.
+        valid: the validation part.
+        notes: what was left out and why, in words.
+        facts: sizes and a fingerprint, which a resumed run must meet again.
+    """
+
+    tokenizers: Tokenizers
+    train: ParallelTokens
+    valid: Encoded
+    notes: tuple[str, ...]
+    facts: dict[str, Any]
 
 
-def read_texts(data: DataRecipe, seed: int) -> Texts:
-    """Read the training and validation parts.
+def prepare_corpus(
+    recipe: Recipe, folder: Path, known: Tokenizers | None, say: Callable[[str], None], progress: Progress
+) -> Corpus:
+    """Read, check and tokenise the data of a recipe.
 
-    Without a validation part, up to `held_out` pairs (at most a tenth) are taken out of the training part by a seeded
-    draw; equal pairs all go to the same side.
+    The training part is tokenised into `folder` once; when it is there already, complete or in part, it is used. See
+    `regard.data.token_store` and `regard.runs.prepared`.
+
+    Args:
+        recipe: `data`, `tokenizer` and `training.seed` count.
+        folder: where the tokenised training part goes; other runs may use it at the same time.
+        known: tokenizers to use; None: those given as files, else ones trained on a sample of the training part.
+        say: told in words what is being done.
+        progress: told what is counted ("reading", "tokenising"), how many pairs, and of how many or None.
 
     Raises:
-        DataError: a file cannot be used or nothing is left; the message names file and line.
+        DataError: the data cannot be used, and why: files, lines, the same text on both sides, nothing left, too few
+            to hold some out; or the prepared folder is damaged.
+        RecipeError: columns or tokenizers don't fit, or `folder` holds something else.
     """
-    folder = Path(data.folder or ".")
-    notes: list[str] = []
-    columns = (data.columns[0] - 1, data.columns[1] - 1)
-    train = _pairs(_read(folder, data.source, data.target, data.pairs, columns), "training", notes)
-    if data.valid_source is not None or data.valid_pairs is not None:
-        text = _read(folder, data.valid_source, data.valid_target, data.valid_pairs, columns)
-        valid = _pairs(text, "validation", notes)
-    else:
-        distinct = sorted(set(train))
-        count = min(data.held_out, len(distinct) // 10)
-        if count == 0:
-            raise DataError(f"{len(distinct)} distinct training pairs are too few to hold out a validation part")
-        chosen = np.random.default_rng(seed).choice(len(distinct), count, replace=False)
-        held = {distinct[i] for i in chosen}
-        valid = [distinct[i] for i in sorted(chosen)]
-        train = [pair for pair in train if pair not in held]
-        notes.append(f"no validation part given: {count:,} pairs are held out of the training part")
-    digest = hashlib.sha256()
-    for part in (train, valid):
-        for source, target in part:
-            digest.update(f"{source}\n{target}\n".encode())
-        digest.update(b"\0")
-    return Texts(train, valid, notes, digest.hexdigest())
+    data, root = recipe.data, Path(recipe.data.folder or ".")
+    parts = data.parts()
+    readers = [
+        open_reader(
+            root, source=part.source, target=part.target, pairs=part.pairs, columns=part.columns or data.columns
+        )
+        for part in parts
+    ]
+    valid_reader = _valid_reader(data, root)
+    hold_out = HoldOut(data.held_out, data.held_out_pairs, recipe.training.seed) if valid_reader is None else None
+    request = Request(
+        readers=readers,
+        columns=[part.columns if part.pairs is not None else None for part in parts],
+        max_length=data.max_length,
+        hold_out=hold_out,
+        known=known or given_tokenizers(recipe.tokenizer, root),
+        train=lambda sample: train_tokenizers(recipe.tokenizer, sample, root),
+        sample=recipe.tokenizer.sample,
+        seed=recipe.training.seed,
+        training=_training_facts(recipe, root),
+        shared=data.prepared is not None,
+    )
+    prepared = prepare(folder, request, say, progress)
+    notes = list(dict.fromkeys([*prepared.tokenizers.source.notes, *prepared.tokenizers.target.notes]))
+    notes += _training_notes(prepared, data)
+    pairs = prepared.held_out if valid_reader is None else _valid_pairs(valid_reader, notes)
+    valid = _encode(pairs, prepared.tokenizers, data.max_length, notes)
+    facts = {
+        "train_pairs": len(prepared.tokens),
+        "valid_pairs": len(valid),
+        "target_tokens": prepared.tokens.target_tokens,
+        "sha256": content_sha256(prepared, list(zip(valid.source_texts, valid.target_texts, strict=True))),
+    }
+    return Corpus(prepared.tokenizers, prepared.tokens, valid, tuple(notes), facts)
 
 
-def make_tokenizers(recipe: TokenizerRecipe, train: list[tuple[str, str]]) -> Tokenizers:
-    """Train the tokenizers of a recipe on the training part."""
+def training_batches(
+    tokens: ParallelTokens, tokens_per_batch: int, seed: int, weights: Sequence[float] = ()
+) -> TokenBatches:
+    """The training batches; lengths count the `<bos>` or `<eos>` that the task adds.
+
+    Args:
+        tokens: the training part.
+        tokens_per_batch: see `TokenBatches`.
+        seed: of the order.
+        weights: one for each part of the corpus; none: 1 for all.
+
+    Raises:
+        ArgumentError, DataError: as `TokenBatches` does.
+    """
+    parts = PartWeights(tokens.part_sizes, tuple(weights), seed) if weights else None
+    return TokenBatches(tokens.source.lengths(1), tokens.target.lengths(1), tokens_per_batch, seed, parts)
+
+
+def given_tokenizers(recipe: TokenizerRecipe, folder: Path) -> Tokenizers | None:
+    """The tokenizers that a recipe gives as files, relative to `folder`; None if one must be trained."""
     if recipe.source is not None and recipe.target is not None:
-        source = _train(recipe.source, (pair[0] for pair in train))
-        return Tokenizers(source, _train(recipe.target, (pair[1] for pair in train)))
-    joint = _train(recipe, (text for pair in train for text in pair))
+        if recipe.source.file is None or recipe.target.file is None:
+            return None
+        return Tokenizers(_given(recipe.source, folder), _given(recipe.target, folder))
+    if recipe.file is None:
+        return None
+    joint = _given(recipe, folder)
     return Tokenizers(joint, joint)
 
 
-def encode(pairs: list[tuple[str, str]], tokenizers: Tokenizers) -> Encoded:
-    """Token ids of pairs, without special tokens."""
-    sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return Encoded(tokenizers.source.encode_batch(sources), tokenizers.target.encode_batch(targets), sources, targets)
-
-
-def drop_long(encoded: Encoded, max_length: int, part: str, notes: list[str]) -> Encoded:
-    """Leave out pairs with a side of more than `max_length` tokens, and say so.
+def train_tokenizers(recipe: TokenizerRecipe, sample: list[Texts], folder: Path) -> Tokenizers:
+    """Train the tokenizers of a recipe on pairs; a side given as a file, relative to `folder`, is read.
 
     Raises:
-        DataError: nothing is left.
+        RecipeError: a vocabulary size that is too small.
     """
+    if recipe.source is not None and recipe.target is not None:
+        source = _make(recipe.source, (pair[0] for pair in sample), folder, "tokenizer.source")
+        return Tokenizers(source, _make(recipe.target, (pair[1] for pair in sample), folder, "tokenizer.target"))
+    joint = _make(recipe, (text for pair in sample for text in pair), folder, "tokenizer")
+    return Tokenizers(joint, joint)
+
+
+def _make(side: SideRecipe, lines: Iterator[str], folder: Path, key: str) -> Tokenizer:
+    if side.file is not None:
+        return _given(side, folder)
+    try:
+        return train_tokenizer(side.kind, lines, side.vocabulary, side.normalize)
+    except ArgumentError as error:
+        raise RecipeError(f"{key}.vocabulary = {side.vocabulary}: {error}") from error
+
+
+def _given(side: SideRecipe, folder: Path) -> Tokenizer:
+    assert side.file is not None
+    return read_tokenizer(folder / side.file, side.normalize)
+
+
+def _training_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Everything that tokenizers trained by a recipe depend on, besides the text."""
+    tokenizer = recipe.tokenizer
+    files = [side.file for side in (tokenizer, tokenizer.source, tokenizer.target) if side is not None and side.file]
+    try:
+        digests = [file_sha256(folder / file) for file in files]
+    except OSError as error:
+        raise RecipeError(f"tokenizer.file: {error.filename}: {error.strerror}") from error
+    return tokenizer.model_dump(exclude={"dropout"}) | {"seed": recipe.training.seed, "files": digests}
+
+
+def _valid_reader(data: DataRecipe, folder: Path) -> PairReader | None:
+    if data.valid_source is None and data.valid_pairs is None:
+        return None
+    return open_reader(
+        folder,
+        source=data.valid_source,
+        target=data.valid_target,
+        pairs=data.valid_pairs,
+        columns=data.valid_columns or data.columns,
+    )
+
+
+def _valid_pairs(reader: PairReader, notes: list[str]) -> list[Texts]:
+    """The validation part as read, without pairs that have an empty side."""
+    pairs = [(pair.source, pair.target) for pair in pairs_of(reader)]
+    kept = [pair for pair in pairs if pair[0] and pair[1]]
+    if not kept:
+        raise DataError(f"{reader.name}: no pair has text on both sides ({len(pairs):,} read)")
+    equal = sum(map(eq, *zip(*kept, strict=True)))
+    if 2 * equal > len(kept):
+        raise DataError(
+            f"{reader.name}: {equal:,} of {len(kept):,} pairs have the same text on both sides; is the same file, or "
+            "the same column, given twice?"
+        )
+    if len(kept) < len(pairs):
+        notes.append(f"{len(pairs) - len(kept):,} validation pairs with an empty side are left out")
+    return kept
+
+
+def _encode(pairs: Sequence[Texts], tokenizers: Tokenizers, max_length: int, notes: list[str]) -> Encoded:
+    """The validation part as token ids, without what is too long."""
+    sources = tokenizers.source.encode_batch([pair[0] for pair in pairs])
+    targets = tokenizers.target.encode_batch([pair[1] for pair in pairs])
     keep = [
-        i
-        for i, (source, target) in enumerate(zip(encoded.source, encoded.target, strict=True))
+        index
+        for index, (source, target) in enumerate(zip(sources, targets, strict=True))
         if len(source) <= max_length and len(target) <= max_length
     ]
-    if len(keep) == len(encoded):
-        return encoded
     if not keep:
-        raise DataError(f"every {part} pair is longer than data.max_length = {max_length} tokens")
-    notes.append(f"{len(encoded) - len(keep):,} {part} pairs with more than {max_length} tokens on a side are left out")
-    sides = (encoded.source, encoded.target)
-    texts = (encoded.source_texts, encoded.target_texts)
-    ids = [[side[i] for i in keep] for side in sides]
-    return Encoded(ids[0], ids[1], *([text[i] for i in keep] for text in texts))
+        raise DataError(f"every validation pair is longer than data.max_length = {max_length} tokens")
+    if len(keep) < len(pairs):
+        notes.append(_too_long(len(pairs) - len(keep), "validation", max_length))
+    return Encoded(
+        [sources[index] for index in keep],
+        [targets[index] for index in keep],
+        [pairs[index][0] for index in keep],
+        [pairs[index][1] for index in keep],
+    )
 
 
-def training_batches(encoded: Encoded, tokens_per_batch: int, seed: int) -> TokenBatches:
-    """The training batches; lengths count the `<bos>` or `<eos>` that the task adds."""
-    lengths = [np.array([len(row) + 1 for row in side]) for side in (encoded.source, encoded.target)]
-    return TokenBatches(lengths[0], lengths[1], tokens_per_batch, seed)
+def _training_notes(prepared: Prepared, data: DataRecipe) -> list[str]:
+    """What was left out of the training part."""
+    notes, parts = [], prepared.manifest["parts"]
+    for part in parts:
+        where = f" of {part['name']}" if len(parts) > 1 else ""
+        if part["empty"]:
+            notes.append(f"{part['empty']:,} training pairs{where} with an empty side are left out")
+        if part["long"]:
+            notes.append(_too_long(part["long"], f"training{where}", data.max_length))
+    if prepared.held_out:
+        left_out, rows = (sum(part[key] for part in parts) for key in ("held_out", "rows"))
+        again = f" ({left_out:,} with their repetitions)" if left_out > len(prepared.held_out) else ""
+        notes.append(
+            f"no validation part is given: {len(prepared.held_out):,} of {rows:,} training pairs are held out for "
+            f"it{again}"
+        )
+    return notes
 
 
-def _read(
-    folder: Path, source: str | None, target: str | None, pairs: str | None, columns: tuple[int, int]
-) -> ParallelText:
-    if pairs is not None:
-        return read_table(folder / pairs, columns)
-    assert source is not None and target is not None
-    return read_parallel(folder / source, folder / target)
-
-
-def _pairs(text: ParallelText, part: str, notes: list[str]) -> list[tuple[str, str]]:
-    kept, dropped = usable(text)
-    if dropped:
-        notes.append(f"{dropped:,} {part} pairs with an empty side are left out")
-    return [(pair.source, pair.target) for pair in kept]
-
-
-def _train(side: SideRecipe, lines: Iterator[str]) -> Tokenizer:
-    try:
-        return train_tokenizer(side.kind, lines, side.vocabulary)
-    except ArgumentError as error:
-        raise RecipeError(f"tokenizer.vocabulary = {side.vocabulary}: {error}") from error
+def _too_long(count: int, part: str, max_length: int) -> str:
+    return f"{count:,} {part} pairs with more than {max_length} tokens on a side are left out"

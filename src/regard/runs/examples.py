@@ -36,7 +36,8 @@ class TrainingExamples:
         self.seed, self.most = recipe.training.seed, positions - 1
         size, probability = recipe.training.tokens_per_batch, recipe.tokenizer.dropout
         try:
-            self.batches = training_batches(self.part, size, self.seed)
+            weights = [part.weight for part in recipe.data.parts()]
+            self.batches = training_batches(self.part, size, self.seed, weights)
         except (ArgumentError, DataError) as error:
             raise RecipeError(f"training.tokens_per_batch = {size}: {error}") from error
         sides = (corpus.tokenizers.source, corpus.tokenizers.target)

@@ -71,7 +71,8 @@ class DataRecipe(Section):
     pairs: str | None = None
     """Instead of source and target: a table of pairs."""
     columns: Columns | ColumnNames = [1, 2]
-    """Columns of source and target in a table: numbers from 1, or names ("translation.en" for a nested one)."""
+    """Columns of source and target in a table: numbers from 1 (tab-separated text, and .csv without a header), or names
+    ("translation.en" for a nested one)."""
     train: list[PartRecipe] | None = None
     """Instead of source, target and pairs: several parts, each a table [[data.train]] of its own."""
     valid_source: str | None = None
@@ -280,11 +281,14 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     for setting in settings:
         apply_setting(content, setting)
     # absolute, because the recipe is kept with the run and must lead to the same files from there
-    data, training = content.setdefault("data", {}), content.get("training")
+    data, root = content.setdefault("data", {}), path.parent
     if isinstance(data, dict) and isinstance(data.get("folder", ""), str):
-        data["folder"] = str((path.parent / data.get("folder", "")).absolute())
-    if isinstance(training, dict) and isinstance(training.get("init_from"), str):
-        training["init_from"] = str((path.parent / training["init_from"]).absolute())
+        data["folder"] = str((root / data.get("folder", "")).absolute())
+    tokenizer = content.get("tokenizer", {})
+    sides = [tokenizer, *(tokenizer.get(side) for side in ("source", "target"))] if isinstance(tokenizer, dict) else []
+    for table, key in [(data, "prepared"), (content.get("training"), "init_from"), *((side, "file") for side in sides)]:
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = str((root / table[key]).absolute())
     return make_recipe(content, origin=str(path))
 
 

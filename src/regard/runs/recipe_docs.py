@@ -8,7 +8,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from regard.runs.recipe import DataRecipe, DecodingRecipe, ModelRecipe, Recipe, TokenizerRecipe, TrainingRecipe
+from regard.runs.recipe import (
+    DataRecipe,
+    DecodingRecipe,
+    ModelRecipe,
+    PartRecipe,
+    Recipe,
+    SideRecipe,
+    TokenizerRecipe,
+    TrainingRecipe,
+)
 
 HEAD = """\
 # Recipes
@@ -25,8 +34,9 @@ target = "train.de"
 ```
 
 A run that was interrupted goes on when it is started again with the same recipe. Its budget (`epochs`, `steps`,
-`tokens`, `minutes`), `patience`, `save_minutes`, `device`, `threads` and the section `[decoding]` may change; the rest
-may not. Minutes are measured at the start and frozen into a number of steps, of which the schedules alone know.
+`tokens`, `minutes`), `patience`, `save_minutes`, `device`, `threads`, `sharding`, `gradient_checkpointing` and the
+section `[decoding]` may change, and so may the number of processes; the rest may not. Minutes are measured at the
+start and frozen into a number of steps, of which the schedules alone know.
 
 This page is made by `python -m regard.runs.recipe_docs`.
 """
@@ -39,6 +49,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "decoding": DecodingRecipe,
 }
 
+PARTS: dict[str, tuple[str, type[BaseModel]]] = {
+    "data": ("Each `[[data.train]]`", PartRecipe),
+    "tokenizer": ("`[tokenizer.source]` and `[tokenizer.target]`", SideRecipe),
+}
+
 
 def recipe_page() -> str:
     """The page in Markdown: every key with its type, default and meaning."""
@@ -46,15 +61,28 @@ def recipe_page() -> str:
     for name, section in SECTIONS.items():
         doc = " ".join((section.__doc__ or "").split())
         parts.append(f"## {doc}\n\n| key | type | default | meaning |\n|---|---|---|---|")
-        schema = section.model_json_schema()
-        for key, field in section.model_fields.items():
-            meaning = " ".join((field.description or "").split())
-            default = "" if field.default is None else f"`{_shown(field.default)}`"
-            parts.append(f"| `{name}.{key}` | {_kind(schema['properties'][key])} | {default} | {meaning} |")
+        parts += _rows(section, f"{name}.")
         parts.append("")
+        if name in PARTS:
+            parts += _part(*PARTS[name])
     out = " ".join((Recipe.model_fields["out"].description or "").split())
     parts.append(f"Outside the sections: `out`: {out}\n")
     return "\n".join(parts)
+
+
+def _rows(section: type[BaseModel], prefix: str) -> list[str]:
+    """The rows of a section's table."""
+    schema, rows = section.model_json_schema(), []
+    for key, field in section.model_fields.items():
+        meaning = " ".join((field.description or "").split())
+        default = "" if field.default is None else f"`{_shown(field.default)}`"
+        rows.append(f"| `{prefix}{key}` | {_kind(schema['properties'][key])} | {default} | {meaning} |")
+    return rows
+
+
+def _part(title: str, section: type[BaseModel]) -> list[str]:
+    """The table of what a key with a table of its own holds."""
+    return [f"### {title}\n\n| key | type | default | meaning |\n|---|---|---|---|", *_rows(section, ""), ""]
 
 
 def _shown(value: Any) -> str:
@@ -70,10 +98,11 @@ def _kind(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return f'"{schema["const"]}"'
     if "$ref" in schema:
-        return "table with kind, vocabulary"
+        return "table, see below"
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
     if schema.get("type") == "array":
-        return f"list of {schema.get('minItems', '')}, each a {_kind(schema['items'])}"
+        count = f"{schema['minItems']}, each a " if "minItems" in schema else ""
+        return f"list of {count}{_kind(schema['items'])}"
     name = names[schema["type"]]
     bounds = [
         f"{words} {schema[key]}"

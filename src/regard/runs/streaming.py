@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from regard.data import decode_line, display_name, read_lines
-from regard.decoding import LengthPenalty, Stopping
+from regard.decoding import Rule, Search
+from regard.errors import DataError
 from regard.runs.translator import Translation, Translator
 
 CHUNK = 1000  # lines translated together: enough for batches of equal length
@@ -21,23 +22,36 @@ READ = 1 << 16  # bytes
 
 
 @dataclass(frozen=True)
-class Search:
-    """How translations are looked for; None is the model's own default.
+class Settings:
+    """How translations are looked for; see `Translator.translate`.
 
     Attributes:
-        beam: width of the beam; 1 is greedy search.
-        nbest: how many translations of each sentence, at most the beam.
-        penalty: length penalty.
-        stopping: when a sentence is done.
+        search: None is beam search with the model's own defaults, and one translation of each sentence.
+        rules: what may be said.
         min_length, max_length: of a translation in tokens.
+        seed: of sampling.
     """
 
-    beam: int | None = None
-    nbest: int = 1
-    penalty: LengthPenalty | None = None
-    stopping: Stopping | None = None
+    search: Search | None = None
+    rules: tuple[Rule, ...] = ()
     min_length: int = 0
     max_length: int | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line to translate.
+
+    Attributes:
+        text: the source.
+        prefix: what its translation begins with.
+        phrases: what its translation contains.
+    """
+
+    text: str
+    prefix: str = ""
+    phrases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,31 +89,79 @@ def read_chunks(path: Path | str, size: int = CHUNK, patience: float = PATIENCE)
         yield chunk
 
 
-def translate_chunks(translator: Translator, chunks: Iterable[Sequence[str]], search: Search) -> Iterator[list[Answer]]:
-    """Translate lists of lines; each list is answered before the next is asked for.
+def with_wishes(
+    chunks: Iterable[Sequence[str]], prefixes: Path | None = None, phrases: Path | None = None
+) -> Iterator[list[Line]]:
+    """Lists of lines, with what two files ask for: one line for each line of text.
 
-    A line with more tokens than the model has positions is answered with a problem and doesn't disturb the others.
+    Args:
+        chunks: lists of lines of text.
+        prefixes: a file of prefixes; spaces at the end of one say that its last word is complete.
+        phrases: a file of phrases, separated by tabs.
 
     Raises:
-        ArgumentError: `search.nbest` is larger than the beam.
+        DataError: as for `regard.data.read_lines`; a file has fewer lines than the text or, when the text is at its
+            end, more.
+    """
+    files = [(path, read_lines(path)) for path in (prefixes, phrases) if path is not None]
+    count = 0
+    for chunk in chunks:
+        taken = [list(islice(lines, len(chunk))) for _, lines in files]
+        for (path, _), lines in zip(files, taken, strict=True):
+            if len(lines) < len(chunk):
+                raise DataError(f"{path}: has {count + len(lines)} lines; expected one for each line of the text")
+        begins = taken[0] if prefixes is not None else [""] * len(chunk)
+        contains = taken[-1] if phrases is not None else [""] * len(chunk)
+        count += len(chunk)
+        yield [
+            Line(text, prefix, tuple(phrase for phrase in several.split("\t") if phrase.strip()))
+            for text, prefix, several in zip(chunk, begins, contains, strict=True)
+        ]
+    for path, rest in files:
+        if next(rest, None) is not None:
+            raise DataError(f"{path}: has more than {count} lines; expected one for each line of the text")
+
+
+def translate_chunks(
+    translator: Translator, chunks: Iterable[Sequence[Line]], settings: Settings
+) -> Iterator[list[Answer]]:
+    """Translate lists of lines; each list is answered before the next is asked for.
+
+    A line that can't be translated (more tokens than the model has positions, a prefix or a phrase that can't be
+    said) is answered with a problem and doesn't disturb the others.
+
+    Raises:
+        ArgumentError: lines have phrases, and the search of `settings` doesn't know them.
     """
     number = 1
     for chunk in chunks:
-        problems = [too_long("source", translator.source_length(text), translator.max_tokens) for text in chunk]
+        problems = [
+            translator.problem(
+                line.text,
+                line.prefix,
+                line.phrases,
+                min_length=settings.min_length,
+                max_length=settings.max_length,
+            )
+            for line in chunk
+        ]
+        fit = [line for line, problem in zip(chunk, problems, strict=True) if problem is None]
         found = iter(
             translator.translate_nbest(
-                [text for text, problem in zip(chunk, problems, strict=True) if problem is None],
-                nbest=search.nbest,
-                beam=search.beam,
-                penalty=search.penalty,
-                stopping=search.stopping,
-                min_length=search.min_length,
-                max_length=search.max_length,
+                [line.text for line in fit],
+                nbest=1 if settings.search is None else None,
+                search=settings.search,
+                rules=settings.rules,
+                prefixes=[line.prefix for line in fit],
+                constraints=[line.phrases for line in fit],
+                seed=settings.seed,
+                min_length=settings.min_length,
+                max_length=settings.max_length,
             )
         )
         yield [
-            Answer(line, text, () if problem else tuple(next(found)), problem)
-            for line, (text, problem) in enumerate(zip(chunk, problems, strict=True), start=number)
+            Answer(place, line.text, () if problem else tuple(next(found)), problem)
+            for place, (line, problem) in enumerate(zip(chunk, problems, strict=True), start=number)
         ]
         number += len(chunk)
 

@@ -1,7 +1,7 @@
 """`Translator`: a trained model with its tokenizers, which translates, scores and shows what it looked at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,126 +9,73 @@ import torch
 
 from regard.data import group_by_words, inference_batches, split_words
 from regard.decoding import (
+    ConstrainedBeam,
+    Ensemble,
+    ForcedPrefix,
     Hypothesis,
     LengthPenalty,
+    Limits,
+    Rule,
+    Ruled,
+    Search,
+    StepModel,
     Stopping,
-    WhenBehind,
-    beam_search,
-    greedy,
 )
+from regard.decoding.ensemble import log_mean
 from regard.errors import ArgumentError
-from regard.insight import Alignment, pool_to_words
-from regard.layers import State
 from regard.models.transformer import Transformer
-from regard.recording import Recording, record
-from regard.runs.build import length_penalty, torch_device
+from regard.recording import record
+from regard.runs.build import torch_device
 from regard.runs.directory import Tokenizers, load_model
-from regard.tasks.translation import (
-    Sources,
-    Specials,
-    TranslationBatch,
-    collate,
-    collate_sources,
-    token_log_probs,
-)
+from regard.runs.jobs import Job, Lengths, make_job, sentence_key
+from regard.runs.results import Attention, Translation
+from regard.runs.searches import choose_search
+from regard.runs.steering import Steering
+from regard.tasks.translation import Specials, TranslationBatch, collate, collate_sources, token_log_probs
 
-BATCH_TOKENS = 4096  # source positions decoded together, times the beam in memory
+__all__ = ["Attention", "Translation", "Translator", "load", "specials_of"]
+
+BATCH_TOKENS = 4096  # source positions decoded together, times the width of the search in memory
 BATCH_ROWS = 128
-EXTRA_LENGTH = 10
-
-
-@dataclass(frozen=True)
-class Translation:
-    """One translation.
-
-    Attributes:
-        text: the translation.
-        score: log-probability after the length penalty.
-        log_prob: natural-log probability of the tokens and `<eos>`.
-        tokens: its tokens as text.
-        token_log_probs: of each token, `<eos>` last unless the translation was cut at the greatest length.
-        finished: False if it was cut.
-        attention: what the model looked at, with `attention=True`.
-    """
-
-    text: str
-    score: float
-    log_prob: float
-    tokens: tuple[str, ...]
-    token_log_probs: tuple[float, ...]
-    finished: bool
-    attention: "Attention | None" = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Attention:
-    """What the model looked at in one sentence pair, teacher-forced.
-
-    Attributes:
-        maps: all maps by module path; the cross-attention maps are (1, H, T, S).
-        source, target: the texts.
-        source_tokens: tokens of the keys, `<eos>` last.
-        target_tokens: tokens that the rows predict, `<eos>` last.
-        source_words, target_words: the words of the texts, and for each word the positions of its tokens.
-    """
-
-    maps: Recording
-    source: str
-    target: str
-    source_tokens: tuple[str, ...]
-    target_tokens: tuple[str, ...]
-    source_words: tuple[tuple[str, ...], list[list[int]]]
-    target_words: tuple[tuple[str, ...], list[list[int]]]
-
-    def alignment(self, layer: int | None = None, head: int | None = None) -> Alignment:
-        """Cross-attention between words: summed over a source word's tokens, averaged over a target word's.
-
-        Args:
-            layer: a decoder layer counted from 0, negative from the end; None is the mean of all layers.
-            head: a head, or None for the mean of all heads.
-
-        Raises:
-            ArgumentError: there is no such layer or head.
-        """
-        tables = [table for name, table in self.maps.items() if name.endswith(".cross")]
-        if layer is not None:
-            if not -len(tables) <= layer < len(tables):
-                raise ArgumentError(f"layer {layer}: the decoder has layers 0 to {len(tables) - 1}")
-            tables = [tables[layer]]
-        heads = tables[0].shape[1]
-        if head is not None and not 0 <= head < heads:
-            raise ArgumentError(f"head {head}: each layer has heads 0 to {heads - 1}")
-        parts = [table[0, head] if head is not None else table[0].mean(0) for table in tables]  # each (T, S)
-        weights = torch.stack(parts).mean(0).cpu().numpy()
-        pooled = pool_to_words(weights, self.source_words[1], self.target_words[1])
-        return Alignment(self.source_words[0], self.target_words[0], pooled)
-
-    def layers(self) -> int:
-        """Number of decoder layers."""
-        return sum(name.endswith(".cross") for name in self.maps)
-
-    def heads(self) -> int:
-        """Number of heads of each."""
-        return next(table.shape[1] for name, table in self.maps.items() if name.endswith(".cross"))
+BATCH_HYPOTHESES = 1024
 
 
 class Translator:
-    """A trained encoder–decoder model with its tokenizers.
+    """A trained encoder–decoder model with its tokenizers, or several that speak as one (`regard.runs.ensembles`).
+
+    Calls don't change it: a process may keep one and use it again and again, from one thread at a time.
 
     Args:
         model: in evaluation mode, on its device.
         tokenizers: of both languages.
         decoding: defaults: beam, penalty, alpha, max_ratio (see `regard.runs.recipe.DecodingRecipe`).
+        others: more models over the same vocabularies, on the same device; translations and scores are by the mean of
+            all probabilities, attention is the first model's.
+        weights: of the models in that mean; equal if not given.
+
+    Raises:
+        ArgumentError: the weights don't fit the models.
     """
 
-    def __init__(self, model: Transformer, tokenizers: Tokenizers, decoding: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizers: Tokenizers,
+        decoding: dict[str, Any],
+        others: Sequence[Transformer] = (),
+        weights: Sequence[float] | None = None,
+    ) -> None:
         self.model = model
+        self.models = (model, *others)
         self.tokenizers = tokenizers
         self.decoding = decoding
         self.specials = specials_of(tokenizers)
         self.device = model.output.weight.device
-        self.max_tokens = model.config.max_length - 1
+        self.max_tokens = min(each.config.max_length for each in self.models) - 1
         """Longest source or target in tokens."""
+        self._ensemble = Ensemble(self.models, weights)
+        self.weights = self._ensemble.weights
+        self._steering = Steering(tokenizers.target)
 
     def translate(
         self,
@@ -140,8 +87,15 @@ class Translator:
         min_length: int = 0,
         max_length: int | None = None,
         attention: bool = False,
+        search: Search | None = None,
+        rules: Sequence[Rule] = (),
+        prefixes: Sequence[str] | None = None,
+        constraints: Sequence[Sequence[str]] | None = None,
+        seed: int = 1,
     ) -> list[Translation]:
-        """The best translation of each text, in order.
+        """The best translation of each text, in order; by sampling, its first sample.
+
+        What is found for a text does not depend on the other texts.
 
         Args:
             texts: sources; an empty one has an empty translation.
@@ -149,28 +103,43 @@ class Translator:
             penalty: length penalty.
             stopping: when a sentence is done.
             min_length, max_length: of the translation in tokens; by default the longest is `max_ratio` times the
-                source's tokens plus ten.
+                source's tokens plus ten, and more where a prefix or phrases need it.
             attention: also run the model over each finished translation and keep what it looked at.
+            search: instead of beam, penalty and stopping: how translations are looked for (`Greedy`, `Beam`,
+                `DiverseBeam`, `ConstrainedBeam`, `Sampling`).
+            rules: what may be said (`NoRepeatNgram`, `RepetitionPenalty`, `Forbidden`); `log_prob` is then after them.
+            prefixes: for each text what its translation begins with, "" for anything. A prefix may end within a
+                word; white space at its end says that the word is complete.
+            constraints: for each text the phrases that its translation contains; the search is then a
+                `ConstrainedBeam`. A phrase begins with a word, and may end within one.
+            seed: of sampling. A text's samples follow from the seed, the text and the model: equal texts have equal
+                samples, in any batch.
 
         Raises:
-            ArgumentError: a text has more tokens than the model has positions; the message has its index.
+            ArgumentError: a text has more tokens than the model has positions, or a prefix or phrase cannot be said;
+                the message has its index. Arguments contradict each other.
         """
         best = [
             results[0]
             for results in self.translate_nbest(
                 texts,
-                nbest=1,
+                nbest=1 if search is None else None,
                 beam=beam,
                 penalty=penalty,
                 stopping=stopping,
                 min_length=min_length,
                 max_length=max_length,
+                search=search,
+                rules=rules,
+                prefixes=prefixes,
+                constraints=constraints,
+                seed=seed,
             )
         ]
         if not attention:
             return best
         return [
-            Translation(**(vars(one) | {"attention": self.attention(text, one.text) if one.text.strip() else None}))
+            replace(one, attention=self.attention(text, one.text) if one.text.strip() else None)
             for text, one in zip(texts, best, strict=True)
         ]
 
@@ -178,51 +147,81 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
-        nbest: int,
+        nbest: int | None = None,
         beam: int | None = None,
         penalty: LengthPenalty | None = None,
         stopping: Stopping | None = None,
         min_length: int = 0,
         max_length: int | None = None,
+        search: Search | None = None,
+        rules: Sequence[Rule] = (),
+        prefixes: Sequence[str] | None = None,
+        constraints: Sequence[Sequence[str]] | None = None,
+        seed: int = 1,
     ) -> list[list[Translation]]:
-        """The `nbest` best translations of each text, best first; arguments and errors as for `translate`.
+        """The `nbest` best translations of each text, best first; other arguments and errors as for `translate`.
 
-        There can be fewer where the search found fewer. Raises `ArgumentError` also if nbest exceeds the beam.
+        With `search`, all that it finds: it says how many itself. Samples come in the order in which they are drawn.
+        There can be fewer where the search found fewer.
+
+        Args:
+            nbest: at most the beam; all of the beam if not given.
+
+        Raises:
+            ArgumentError: also if nbest exceeds the beam.
         """
-        width = self.decoding["beam"] if beam is None else beam
-        if width < 1 or not 1 <= nbest <= width:
-            raise ArgumentError(f"nbest must be from 1 to the beam, {width}, not {nbest}")
-        rule = length_penalty(self.decoding["penalty"], self.decoding["alpha"]) if penalty is None else penalty
-        encoded = self._encode_sources(texts)
+        chosen = choose_search(
+            self.decoding,
+            search,
+            constrained=any(constraints or ()),
+            nbest=nbest,
+            beam=beam,
+            penalty=penalty,
+            stopping=stopping,
+        )
+        for name, given in (("prefixes", prefixes), ("constraints", constraints)):
+            if given is not None and len(given) != len(texts):
+                raise ArgumentError(f"{name} are for {len(given)} texts; expected one for each of {len(texts)}")
+        lengths = self._lengths(min_length, max_length)
+        sources = self.tokenizers.source.encode_batch(texts)
+        jobs = [
+            make_job(
+                source,
+                prefixes[number] if prefixes is not None else "",
+                constraints[number] if constraints is not None else (),
+                lengths=lengths,
+                steering=self._steering,
+                key=sentence_key(seed, text),
+                number=number,
+            )
+            for number, (text, source) in enumerate(zip(texts, sources, strict=True))
+        ]
         results: list[list[Translation]] = [[Translation("", 0.0, 0.0, (), (), True)] for _ in texts]
-        wanted = [i for i, ids in enumerate(encoded) if ids]
-        lengths = [len(encoded[i]) + 1 for i in wanted]
-        for batch in inference_batches(lengths, BATCH_TOKENS, BATCH_ROWS):
+        wanted = [i for i, job in enumerate(jobs) if job.source]
+        rows = max(1, min(BATCH_ROWS, BATCH_HYPOTHESES // chosen.width))
+        for batch in inference_batches([len(jobs[i].source) + 1 for i in wanted], BATCH_TOKENS, rows):
             indices = [wanted[int(i)] for i in batch]
-            limits = torch.tensor([self._limit(len(encoded[i]), max_length) for i in indices], device=self.device)
-            state = self._start(collate_sources([encoded[i] for i in indices], self.specials, self.device))
-            options: dict[str, Any] = {
-                "bos": self.specials.bos,
-                "eos": self.specials.eos,
-                "max_length": limits,
-                "min_length": min_length,
-            }
-            with torch.inference_mode():
-                if width == 1:
-                    found = [[one] for one in greedy(self.model, state, **options)]
-                else:
-                    found = beam_search(
-                        self.model,
-                        state,
-                        beam=width,
-                        nbest=nbest,
-                        penalty=rule,
-                        stopping=WhenBehind() if stopping is None else stopping,
-                        **options,
-                    )
+            found = self._found([jobs[i] for i in indices], chosen, rules, min_length)
             for i, hypotheses in zip(indices, found, strict=True):
                 results[i] = [self._translation(one) for one in hypotheses]
         return results
+
+    def problem(
+        self,
+        text: str,
+        prefix: str = "",
+        phrases: Sequence[str] = (),
+        *,
+        min_length: int = 0,
+        max_length: int | None = None,
+    ) -> str | None:
+        """Why `translate` would refuse a text, with what its translation begins with and contains; None if it won't."""
+        lengths, steering = self._lengths(min_length, max_length), self._steering
+        try:
+            make_job(self.tokenizers.source.encode(text), prefix, phrases, lengths=lengths, steering=steering, key=0)
+        except ArgumentError as error:
+            return str(error)
+        return None
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[list[float]]:
         """Natural-log probability of each token of given translations, `<eos>` last; an empty pair gives [].
@@ -232,15 +231,17 @@ class Translator:
         """
         if len(sources) != len(targets):
             raise ArgumentError(f"{len(sources)} sources and {len(targets)} targets: expected one for each")
-        encoded = list(zip(self._encode_sources(sources), self._encode_targets(targets), strict=True))
+        encoded = list(zip(self._sources(sources), self._targets(targets), strict=True))
         wanted = [i for i, pair in enumerate(encoded) if any(pair)]
         results: list[list[float]] = [[] for _ in sources]
         lengths = [max(len(encoded[i][0]), len(encoded[i][1])) + 1 for i in wanted]
         for batch in inference_batches(lengths, BATCH_TOKENS, BATCH_ROWS):
             indices = [wanted[int(i)] for i in batch]
             pairs = self._collate([encoded[i] for i in indices])
-            for i, values in zip(indices, token_log_probs(self.model, pairs), strict=True):
-                results[i] = values
+            members = [token_log_probs(each, pairs) for each in self.models]
+            for i, values in zip(indices, zip(*members, strict=True), strict=True):
+                tensors = [torch.tensor(each, dtype=torch.float64) for each in values]
+                results[i] = log_mean(tensors, self.weights).tolist()
         return results
 
     def attention(self, source: str, target: str) -> Attention:
@@ -252,7 +253,7 @@ class Translator:
         if not source.strip() or not target.strip():
             raise ArgumentError("attention needs a source and a target that are not empty")
         sides = self.tokenizers.source, self.tokenizers.target
-        ids = self._encode_sources([source])[0], self._encode_targets([target])[0]
+        ids = self._sources([source])[0], self._targets([target])[0]
         batch = self._collate([ids])
         with torch.no_grad(), record(self.model) as maps:
             self.model(batch.sources.tokens, batch.sources.lengths, batch.inputs)
@@ -268,11 +269,37 @@ class Translator:
         """Number of tokens of a source; it may not exceed `max_tokens`."""
         return len(self.tokenizers.source.encode(text))
 
-    def _encode_sources(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._checked("source", self.tokenizers.source.encode_batch(list(texts)))
+    def _found(
+        self, jobs: Sequence[Job], search: Search, rules: Sequence[Rule], shortest: int
+    ) -> list[list[Hypothesis]]:
+        """What the search finds for one batch."""
+        model: StepModel = self._ensemble if len(self.models) > 1 else self.model
+        if any(job.prefix.tokens for job in jobs):
+            tokens, endings = tuple(job.prefix.tokens for job in jobs), tuple(job.prefix.endings for job in jobs)
+            rules = [*rules, ForcedPrefix(tokens, endings, self._steering.ranks)]
+        if rules:
+            model = Ruled(model, rules)
+        if isinstance(search, ConstrainedBeam):
+            search = search.with_constraints([job.phrases for job in jobs])
+        limits = Limits(
+            self.specials.bos,
+            self.specials.eos,
+            torch.tensor([job.limit for job in jobs], device=self.device),
+            shortest,
+            tuple(job.key for job in jobs),
+        )
+        sources = collate_sources([job.source for job in jobs], self.specials, self.device)
+        with torch.inference_mode():
+            return search.run(model, model.start(sources.tokens, sources.lengths), limits)
 
-    def _encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._checked("target", self.tokenizers.target.encode_batch(list(texts)))
+    def _lengths(self, shortest: int, longest: int | None) -> Lengths:
+        return Lengths(self.max_tokens, self.decoding["max_ratio"], shortest, longest)
+
+    def _sources(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._checked("source", self.tokenizers.source.encode_batch(texts))
+
+    def _targets(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._checked("target", self.tokenizers.target.encode_batch(texts))
 
     def _checked(self, side: str, rows: list[list[int]]) -> list[list[int]]:
         for index, row in enumerate(rows):
@@ -284,14 +311,6 @@ class Translator:
 
     def _collate(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> TranslationBatch:
         return collate([a for a, _ in pairs], [b for _, b in pairs], self.specials, self.device)
-
-    def _start(self, sources: Sources) -> State:
-        with torch.inference_mode():
-            return self.model.start(sources.tokens, sources.lengths)
-
-    def _limit(self, source_tokens: int, max_length: int | None) -> int:
-        longest = int(self.decoding["max_ratio"] * source_tokens) + EXTRA_LENGTH if max_length is None else max_length
-        return min(longest, self.max_tokens)
 
     def _translation(self, found: Hypothesis) -> Translation:
         tokenizer = self.tokenizers.target

@@ -23,7 +23,7 @@ from regard.training.schedule import Constant, Cosine, InverseSqrt, Linear, Sche
 from regard.training.sharded import whole_state
 from regard.training.step import Problem
 from regard.training.store import CheckpointStore, DamagedCheckpointError
-from regard.training.weights import average_checkpoints, load_weights, pack_weights, unpack_weights
+from regard.training.weights import average_checkpoints, load_weights, mean_weights, pack_weights, unpack_weights
 
 __all__ = [
     "Budget",
@@ -60,6 +60,7 @@ __all__ = [
     "load_weights",
     "load_weights_into",
     "make_plan",
+    "mean_weights",
     "naming_lost_processes",
     "open_processes",
     "pack_weights",

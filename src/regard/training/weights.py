@@ -1,10 +1,12 @@
 """Tensors as safetensors bytes, weights shared under several names included; and the average of several weights."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from regard.errors import ArgumentError, CheckpointError
@@ -78,21 +80,44 @@ def average_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
     """
     if not paths:
         raise ArgumentError("paths is empty; expected at least one checkpoint to average")
+
+    def parts() -> Iterator[dict[str, Tensor]]:
+        first: dict[str, torch.Size] | None = None
+        for path in paths:
+            weights = load_weights(path)
+            shapes = {name: tensor.shape for name, tensor in weights.items() if tensor.is_floating_point()}
+            first = shapes if first is None else first
+            if shapes != first:
+                raise CheckpointError(f"{path}: names or shapes of its weights differ from those in {paths[0]}")
+            yield weights
+
+    return mean_weights(parts(), [1.0] * len(paths))
+
+
+def mean_weights(parts: Iterable[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """The weighted mean of the weights of several models of one kind.
+
+    Sums are made in float64 and rounded once, to the weights' own dtype. Integer and boolean buffers are those of
+    the last model. A tensor with several names stays one tensor.
+
+    Args:
+        parts: the weights of each model, drawn one after the other, so that only one need be in memory.
+        shares: how much each counts; only their proportions matter.
+    """
     sums: dict[str, Tensor] = {}
-    weights: dict[str, Tensor] = {}
-    for path in paths:
-        weights = load_weights(path)
-        floats = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
-        if sums and {n: t.shape for n, t in floats.items()} != {n: t.shape for n, t in sums.items()}:
-            raise CheckpointError(f"{path}: names or shapes of its weights differ from those in {paths[0]}")
-        for name, tensor in floats.items():
-            sums[name] = sums[name] + tensor.double() if name in sums else tensor.double()
-    means: dict[int, Tensor] = {}  # by the tensor they stand for, so that tied weights stay tied
+    last: dict[str, Tensor] = {}
+    for share, part in zip(shares, parts, strict=True):
+        last = part
+        for name, tensor in part.items():
+            if tensor.is_floating_point():
+                weighted = tensor.double() * share
+                sums[name] = sums[name] + weighted if name in sums else weighted
+    means: dict[tuple[object, ...], Tensor] = {}  # by the memory they stand for, so that tied weights stay tied
     result: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
+    for name, tensor in last.items():
         if name in sums:
-            mean = means.setdefault(id(tensor), (sums[name] / len(paths)).to(tensor.dtype))
-            result[name] = mean
+            where = (tensor.data_ptr(), tensor.shape, tensor.stride())
+            result[name] = means.setdefault(where, (sums[name] / math.fsum(shares)).to(tensor.dtype))
         else:
             result[name] = tensor
     return result

@@ -1,0 +1,1 @@
+"""Translation over HTTP. Needs the extra `serve`, except for `bounds` and `batching`."""

@@ -1,0 +1,135 @@
+"""The command as a whole: help, errors, processes, completion, how it ends."""
+
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_group
+
+from regard.cli import app, main
+
+NAMES = [*get_group(app).commands]
+
+
+def test_without_arguments_there_is_help(regard) -> None:
+    ran = regard()
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == regard("--help").out
+    assert {"train", "translate", "check-data", "detokenize", "average", "serve"} <= set(NAMES)
+    assert all(f"\n  {name}" in ran.out for name in NAMES)
+    assert "--install-completion" in ran.out.split("Commands:")[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_is_quiet_and_speaks_json_if_asked(regard, name: str) -> None:
+    text = regard(name, "--help").out
+    assert "--quiet" in text and "--json" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'?", "regard -h"),
+        (["--bad"], "No such option: --bad", "regard -h"),
+        (["info"], "Missing argument 'MODEL'.", "regard info -h"),
+        (["info", "a", "b"], "Got unexpected extra argument(s) (b)", "regard info -h"),
+        (["evaluate", "a", "--jsn"], "No such option: --jsn", "regard evaluate -h"),
+        (["evaluate", "a", "--limit", "x"], "Invalid value for '--limit': Input should be a valid integer", None),
+        (["tokenize", "a", "--side", "left"], "Invalid value for '--side': 'left' is not one of 'source'", None),
+        (["average", "a"], "Missing option '--out'.", "regard average -h"),
+    ],
+)
+def test_a_command_line_that_is_not_understood(regard, arguments: list[str], message: str, hint: str | None) -> None:
+    ran = regard(*arguments)
+    first, second = ran.err.splitlines()
+    assert (ran.code, ran.out) == (2, "")
+    assert first.startswith(f"regard: error: {message}")
+    assert second == f"help: {hint or f'regard {arguments[0]} -h'}"
+
+
+def test_other_processes_than_the_first_say_which_they_are(regard, monkeypatch) -> None:
+    errors = []
+    for rank in ("0", "3"):
+        monkeypatch.setenv("RANK", rank)
+        errors.append(regard("info", "nowhere").err)
+    assert errors == [
+        "regard: error: nowhere: no such model directory\n",
+        "regard: error (process 3): nowhere: no such model directory\n",
+    ]
+
+
+def test_example_says_what_is_next_unless_quiet(regard, tmp_path: Path) -> None:
+    ran = regard("example", tmp_path / "data")
+    assert (ran.code, ran.out) == (0, "") and f"regard train {tmp_path / 'data' / 'recipe.toml'}" in ran.err
+    ran = regard("example", tmp_path / "data", "--quiet", "--json")
+    assert ran.err == "" and f'"recipe": "{tmp_path / "data" / "recipe.toml"}"' in ran.out
+
+
+def complete(regard, monkeypatch, *words: str) -> list[str]:
+    monkeypatch.setenv("_REGARD_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(("regard", *words)))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    ran = regard()
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out.split()
+
+
+def test_completion_of_commands_options_and_choices(regard, monkeypatch) -> None:
+    assert complete(regard, monkeypatch, "tr") == ["train", "translate"]
+    assert {"--source", "--json", "--json-file"} <= set(complete(regard, monkeypatch, "evaluate", "x", "--"))
+    assert complete(regard, monkeypatch, "tokenize", "x", "--side", "") == ["source", "target"]
+    assert complete(regard, monkeypatch, "info", "x", "--js") == ["--json"]
+
+
+@pytest.mark.parametrize(
+    "words", [("info", ""), ("train", "rec"), ("evaluate", "x", "--source", ""), ("average", "a", "--out", "ru")]
+)
+def test_files_and_folders_are_left_to_the_shell(regard, monkeypatch, words: tuple[str, ...]) -> None:
+    assert complete(regard, monkeypatch, *words) == []
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_the_script_completes_in_bash(tmp_path: Path) -> None:
+    bash = str(shutil.which("bash"))
+    path = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    source = subprocess.run(["regard"], capture_output=True, text=True, env=path | {"_REGARD_COMPLETE": "source_bash"})
+    (tmp_path / "script").write_text(source.stdout)
+    code = 'source ./script; COMP_WORDS=(regard det); COMP_CWORD=1; _regard_completion regard; echo "${COMPREPLY[@]}"'
+    code += "; complete -p regard"
+    done = subprocess.run([bash, "--norc", "-c", code], capture_output=True, text=True, env=path, cwd=tmp_path)
+    assert done.stderr == ""
+    found, how = done.stdout.splitlines()
+    assert found == "detokenize"
+    assert "-o default" in how  # bash completes files where the script has nothing to say
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "regard", *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_reader_that_leaves_and_ctrl_c_are_no_errors(tiny_model) -> None:
+    with start("tokenize", tiny_model.directory) as leaving, start("tokenize", tiny_model.directory) as stopped:
+        for process in (leaving, stopped):
+            assert process.stdin and process.stdout
+            process.stdin.write(b"one dog\n")
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(b"\n")
+        assert leaving.stdin and leaving.stdout and leaving.stderr and stopped.stderr
+        leaving.stdout.close()
+        leaving.stdin.write(b"one dog\n")
+        leaving.stdin.close()
+        stopped.send_signal(signal.SIGINT)
+        assert leaving.wait(30) == 1
+        assert stopped.wait(30) == 128 + signal.SIGINT
+        assert leaving.stderr.read() == stopped.stderr.read() == b""
+
+
+def test_importing_the_main_module_runs_nothing() -> None:
+    # what multiprocessing does in a process that it starts; the command line, run, would raise SystemExit
+    assert runpy.run_module("regard.__main__", run_name="__mp_main__")["main"] is main
