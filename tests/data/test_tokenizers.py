@@ -38,6 +38,11 @@ def bpe() -> Tokenizer:
 
 
 @cache
+def unigram() -> Tokenizer:
+    return train_tokenizer("unigram", ENGLISH + CHINESE, 400)
+
+
+@cache
 def word() -> Tokenizer:
     return train_tokenizer("word", ENGLISH + CHINESE)
 
@@ -47,17 +52,19 @@ def char() -> Tokenizer:
     return train_tokenizer("char", ENGLISH + CHINESE)
 
 
-ALL = pytest.mark.parametrize("tokenizer", [bpe, word, char])
+ALL = pytest.mark.parametrize("tokenizer", [bpe, unigram, word, char])
+SUBWORDS = pytest.mark.parametrize("tokenizer", [bpe, unigram])
 Make = Callable[[], Tokenizer]
 
 
 @settings(max_examples=400, deadline=None)
 @given(TEXT)
-def test_bpe_gives_every_text_back(text: str) -> None:
-    ids = bpe().encode(text)
-    assert bpe().decode(ids) == text.strip()
-    assert all(index >= 4 for index in ids)
-    assert bpe().decode([1, *ids, 2, 0, 0]) == text.strip()
+def test_subwords_give_every_text_back(text: str) -> None:
+    for made in (bpe(), unigram()):
+        ids = made.encode(text)
+        assert made.decode(ids) == text.strip()
+        assert all(index >= 4 for index in ids)
+        assert made.decode([1, *ids, 2, 0, 0]) == text.strip()
 
 
 @settings(max_examples=100, deadline=None)
@@ -91,11 +98,13 @@ def test_specials_have_fixed_ids_and_are_never_found_in_text(tokenizer: Make) ->
     assert (made.pad_id, made.bos_id, made.eos_id, made.unk_id) == (0, 1, 2, 3)
     for text in ("<pad>", "a <bos> b", "<eos>", "<unk>", "<0x41>"):
         assert not {0, 1, 2} & set(made.encode(text))
-    assert bpe().decode(bpe().encode("<0x41><bos>")) == "<0x41><bos>"
-    # Also when the training text is full of them.
-    greedy = train_tokenizer("bpe", ["<bos> <0x41> <unk>"] * 7, 400)
-    assert all(index >= 4 for index in greedy.encode("<bos> <0x41> <unk>"))
-    assert 4 + 0x41 not in greedy.encode("<0x41>")
+    for kind in ("bpe", "unigram"):
+        made = train_tokenizer(kind, ENGLISH + CHINESE, 400)
+        assert made.decode(made.encode("<0x41><bos>")) == "<0x41><bos>"
+        # Also when the training text is full of them.
+        greedy = train_tokenizer(kind, ["<bos> <0x41> <unk>"] * 7, 400)
+        assert all(index >= 4 for index in greedy.encode("<bos> <0x41> <unk>"))
+        assert 4 + 0x41 not in greedy.encode("<0x41>")
 
 
 def test_specials_decode_to_nothing_unknown_and_invalid_bytes_to_the_replacement_character() -> None:
@@ -114,29 +123,32 @@ def test_pieces_for_display() -> None:
     assert word().pieces(word().encode("the parks zebra.")) == ["the", "parks", "<unk>", "."]
 
 
-def test_pieces_stay_inside_words_numbers_and_punctuation() -> None:
-    for piece in bpe().pieces(range(260, bpe().vocab_size)):
+@SUBWORDS
+def test_pieces_stay_inside_words_numbers_and_punctuation(tokenizer: Make) -> None:
+    made = tokenizer()
+    for piece in made.pieces(range(260, made.vocab_size)):
         body = piece.removeprefix("▁")
         assert "▁" not in body
         assert len(body) <= 16
         assert not any(c.isdigit() for c in body) or len(body) == 1
         assert body.isalpha() or not any(c.isalpha() for c in body)
-    sentence = train_tokenizer("bpe", ["永不言弃持之以恒一心一意自强不息厚德载物"] * 5, 1000)
+    sentence = train_tokenizer(made.kind, ["永不言弃持之以恒一心一意自强不息厚德载物"] * 5, 1000)  # type: ignore[arg-type]
     assert max(map(len, sentence.pieces(range(260, sentence.vocab_size)))) <= 16
     # Chinese is the same piece at the start of a text and inside it.
-    assert bpe().encode("三月")[0] == bpe().encode("。三月")[-1]
+    assert made.encode("三月") == made.encode("。三月")[1:]
 
 
-def test_merges_do_not_reach_over_a_rare_character() -> None:
+def test_pieces_do_not_reach_over_a_rare_character() -> None:
     lines = [f"x{chr(0x4E00 + i)}y ab" for i in range(97)]
-    made = train_tokenizer("bpe", lines, 400)
-    assert set(made.pieces(range(260, made.vocab_size))) == {"a", "b", "x", "y", "▁", "▁x", "ab", "▁ab"}
+    for kind, others in (("bpe", {"▁x", "ab", "▁ab"}), ("unigram", {"▁x", "▁ab"})):
+        made = train_tokenizer(kind, lines, 400)
+        assert set(made.pieces(range(260, made.vocab_size))) == {"a", "b", "x", "y", "▁"} | others
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, 399)))
 def test_spans_are_those_of_decode(ids: list[int]) -> None:
-    for made in (bpe(), word(), char()):
+    for made in (bpe(), unigram(), word(), char()):
         ids = [index for index in ids if index < made.vocab_size]
         text, spans = made.decode(ids), made.spans(ids)
         assert len(spans) == len(ids)
@@ -149,7 +161,7 @@ def test_spans_are_those_of_decode(ids: list[int]) -> None:
                 assert start == end
             elif index == 3:
                 assert text[start:end] == "\ufffd"
-            elif made.kind == "bpe" and index < 260:
+            elif made.kind in ("bpe", "unigram") and index < 260:
                 assert end - start <= 1  # 0 for a space
             else:
                 assert text[start:end] == piece.removeprefix("▁")
@@ -167,7 +179,7 @@ def test_spans_of_bytes_and_specials() -> None:
 @settings(max_examples=200, deadline=None)
 @given(TEXT)
 def test_text_spans_reach_every_word_of_the_text(text: str) -> None:
-    for made in (bpe(), word(), char()):
+    for made in (bpe(), unigram(), word(), char()):
         spans = made.text_spans(text)
         assert len(spans) == len(made.encode(text))
         assert all(group_by_words(spans, split_words(text)))
@@ -193,7 +205,7 @@ def test_save_and_load(tokenizer: Make, tmp_path: Path) -> None:
     plain = tokenizers.Tokenizer.from_file(str(path))
     for text in texts:
         assert plain.encode(text).ids == made.encode(text)
-        if made.kind == "bpe":
+        if made.kind in ("bpe", "unigram"):
             assert plain.decode(made.encode(text), skip_special_tokens=False) == text
 
 
@@ -218,6 +230,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         good.replace("<0x0A>", "<0xZZ>"),
         changed(type="Unigram"),
         changed(vocab=[]),
+        changed(vocab={"a": []}),
         changed(merges=[["no", "where"]]),
     ):
         assert content != good
@@ -235,7 +248,7 @@ TRAIN = """
 import sys
 from regard.data import train_tokenizer
 lines = sys.stdin.buffer.read().decode().split("\\n")
-for kind, size in (("bpe", 400), ("word", 37), ("char", 41)):
+for kind, size in (("bpe", 400), ("unigram", 400), ("word", 37), ("char", 41)):
     train_tokenizer(kind, lines, size).save(f"{sys.argv[1]}.{kind}")
 """
 
@@ -247,17 +260,20 @@ def test_training_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
         environment = os.environ | {"PYTHONHASHSEED": seed, "TOKENIZERS_PARALLELISM": threads}
         command = [sys.executable, "-c", TRAIN, str(tmp_path / name)]
         subprocess.run(command, input="\n".join(lines).encode(), env=environment, check=True)
-    for kind in ("bpe", "word", "char"):
+    for kind in ("bpe", "unigram", "word", "char"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
 def test_vocabulary_sizes() -> None:
     characters = len(bpe_alphabet())
     least = 4 + 256 + characters
-    with pytest.raises(ArgumentError, match=rf"vocab_size: got 263; .* needs at least {least}: .* {characters} char"):
-        train_tokenizer("bpe", ENGLISH + CHINESE, 263)
-    assert train_tokenizer("bpe", ENGLISH + CHINESE, least).vocab_size == least
+    for kind in ("bpe", "unigram"):
+        message = rf"vocab_size: got 263; a {kind} .* needs at least {least}: .* {characters} char"
+        with pytest.raises(ArgumentError, match=message):
+            train_tokenizer(kind, ENGLISH + CHINESE, 263)
+        assert train_tokenizer(kind, ENGLISH + CHINESE, least).vocab_size == least
     assert bpe().vocab_size == 400
+    assert least < unigram().vocab_size < 400  # the others would make the text no more probable
     assert 400 < train_tokenizer("bpe", ENGLISH + CHINESE).vocab_size < 10_000  # the text is too small for more
     for kind in ("word", "char"):
         with pytest.raises(ArgumentError, match="needs at least 5"):
@@ -273,13 +289,15 @@ def bpe_alphabet() -> set[str]:
 
 
 def test_text_that_is_too_small() -> None:
-    for kind in ("bpe", "word", "char"):
+    for kind in ("bpe", "unigram", "word", "char"):
         with pytest.raises(DataError, match="no text to train"):
             train_tokenizer(kind, ["", "  "])
     with pytest.raises(DataError, match="no word is seen twice"):
         train_tokenizer("word", ["one two three"])
-    lonely = train_tokenizer("bpe", ["abc"])
-    assert lonely.decode(lonely.encode("abc 三")) == "abc 三"
+    for kind in ("bpe", "unigram"):
+        for text in ("abc", "▁", "aa"):
+            lonely = train_tokenizer(kind, [text])
+            assert lonely.decode(lonely.encode("abc 三")) == "abc 三"
 
 
 def test_wrong_arguments() -> None:

@@ -212,7 +212,7 @@ def test_bad_data_leave_nothing_behind(text: Path) -> None:
     assert "a.en" in message
     assert "196" in message
     assert not (text / "run").exists()
-    (text / "a.de").write_bytes(b"fine\nnot \xff fine\n")
+    (text / "a.de").write_bytes(b"fine\nnot \xff fine\n" + 194 * b"fine\n")
     assert "line 2" in failure(train(text))
     (text / "a.en").write_text("")
     (text / "a.de").write_text("")

@@ -1,7 +1,7 @@
 """Reading the file of a given tokenizer: special tokens that no text can hold, and what each id adds to a text."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import tokenizers
@@ -57,7 +57,7 @@ def given_contents(frame: dict[str, Any], name: str) -> Contents:
         eos=found["eos"],
         unk=found["unk"],
         normalizer=build_normalizer(rules, name),
-        frame=_hide(frame, pieces, special) | {"normalizer": rest},
+        frame=_hide(frame, pieces, special, name) | {"normalizer": rest},
     )
 
 
@@ -104,14 +104,21 @@ def model_unk(frame: dict[str, Any], pieces: Sequence[str]) -> int:
     return -1
 
 
-def merged(frame: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """The merges of a byte-pair model: left, right, and the piece that they become; none for another model."""
+def merged(frame: dict[str, Any], name: str = "the tokenizer") -> list[tuple[str, str, str]]:
+    """Return the merges of a byte-pair model: left, right, and the piece that they become; none for another model.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
     prefix = frame["model"].get("continuing_subword_prefix") or ""
-    for left, right in frame["model"].get("merges", ()):
-        yield left, right, left + right.removeprefix(prefix)
+    try:
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in frame["model"].get("merges", ())]
+        return [(left, right, left + right.removeprefix(prefix)) for left, right in pairs]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{name}: damaged: 'merges' is not a list of pairs") from error
 
 
-def _hide(frame: dict[str, Any], pieces: Sequence[str], special: set[int]) -> dict[str, Any]:
+def _hide(frame: dict[str, Any], pieces: Sequence[str], special: set[int], name: str) -> dict[str, Any]:
     """The file with special tokens under names that no text holds, and without what is done around a text."""
     model = dict(frame["model"])
     names = [HIDDEN * (index in special) + piece for index, piece in enumerate(pieces)]
@@ -122,10 +129,11 @@ def _hide(frame: dict[str, Any], pieces: Sequence[str], special: set[int]) -> di
         unk = model_unk(frame, pieces)
         if unk >= 0:
             model["unk_token"] = names[unk]
-    if "merges" in model:
+    if model.get("type") == "BPE":
+        model["dropout"] = None
         hidden = {pieces[index] for index in special}
         model["merges"] = [
-            [left, right] for left, right, piece in merged(frame) if hidden.isdisjoint((left, right, piece))
+            [left, right] for left, right, piece in merged(frame, name) if hidden.isdisjoint((left, right, piece))
         ]
     added = [token | {"content": names[token["id"]]} for token in frame["added_tokens"]]
     nothing = {"truncation": None, "padding": None, "post_processor": None}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from regard.data.given_files import NAMES, all_pieces, merged, special_ids
+from regard.data.given_files import NAMES, all_pieces, given_contents, merged, special_ids
 from regard.data.normalization import Rule, join_normalizer, rules_of, split_normalizer
 from regard.data.sentencepiece_models import frame_of_model
 from regard.data.tokenizer_files import SPECIALS, build, parse_frame, trained_contents
@@ -17,6 +17,7 @@ from regard.data.tokenizers import Tokenizer
 from regard.errors import CheckpointError, DataError
 
 _MODELS: Final = ("BPE", "Unigram", "WordPiece", "WordLevel")
+_NOT_TAKEN: Final = ("truncation", "padding", "post_processor")
 _TOKEN: Final = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 
@@ -47,34 +48,28 @@ def read_tokenizer(path: Path | str, normalize: Sequence[Rule] = ()) -> Tokenize
         raise DataError(f"{name}: cannot read the tokenizer: {error.strerror}") from error
     try:
         if raw.lstrip()[:1] != b"{":
-            return _given(frame_of_model(raw, name), rules, name)
+            return _made_ready(frame_of_model(raw, name), rules, name)
         content = raw.decode("utf-8")
         frame = parse_frame(content, name)
-        if _is_trained(frame):
-            return _with_rules(content, frame, rules, name)
-        return _given(_canonical(frame, name), rules, name)
+        if not _is_ready(frame):
+            return _made_ready(_canonical(frame, name), rules, name)
+        if rules:
+            own, rest = split_normalizer(frame.get("normalizer"))
+            content = _text(frame | {"normalizer": join_normalizer([*rules, *own], rest)})
+        return _checked(Tokenizer(content, name))
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: not a tokenizer file: it is not UTF-8 text") from error
     except CheckpointError as error:
         raise DataError(str(error)) from error
 
 
-def _is_trained(frame: dict[str, Any]) -> bool:
-    """Whether it is the file of a tokenizer that `train_tokenizer` made."""
-    if frame.get("added_tokens") != []:
-        return False
+def _is_ready(frame: dict[str, Any]) -> bool:
+    """Whether `Tokenizer` can read the file: one of this package, or one made ready before."""
     try:
-        trained_contents(frame, "")
+        _ = (trained_contents if frame.get("added_tokens") == [] else given_contents)(frame, "")
     except CheckpointError:
         return False
-    return True
-
-
-def _with_rules(content: str, frame: dict[str, Any], rules: list[dict[str, Any]], name: str) -> Tokenizer:
-    if rules:
-        own, rest = split_normalizer(frame.get("normalizer"))
-        content = _text(frame | {"normalizer": join_normalizer([*rules, *own], rest)})
-    return Tokenizer(content, name)
+    return all(frame.get(key) is None for key in _NOT_TAKEN)
 
 
 def _canonical(frame: dict[str, Any], name: str) -> dict[str, Any]:
@@ -86,11 +81,11 @@ def _canonical(frame: dict[str, Any], name: str) -> dict[str, Any]:
     return canonical
 
 
-def _given(frame: dict[str, Any], rules: list[dict[str, Any]], name: str) -> Tokenizer:
+def _made_ready(frame: dict[str, Any], rules: list[dict[str, Any]], name: str) -> Tokenizer:
     """The tokenizer of a file with all special tokens."""
     pieces, special = all_pieces(frame, name)
     # What merges make is an ordinary piece even if it is called like a special token.
-    ordinary = {piece for _, _, piece in merged(frame)}
+    ordinary = {piece for _, _, piece in merged(frame, name)}
     found = special_ids(frame, pieces, {index for index in range(len(pieces)) if pieces[index] not in ordinary})
     found |= special_ids(frame, pieces, special)
     notes = []
@@ -104,16 +99,15 @@ def _given(frame: dict[str, Any], rules: list[dict[str, Any]], name: str) -> Tok
     tokens = [token for token in frame["added_tokens"] if token["id"] not in new]
     tokens += [{"id": index, "content": pieces[index], **_TOKEN} for index in new]
     own, rest = split_normalizer(frame["normalizer"])
-    model = frame["model"] | ({"dropout": None} if frame["model"]["type"] == "BPE" else {})
     frame = frame | {
-        "truncation": None,
-        "padding": None,
-        "post_processor": None,
+        **dict.fromkeys(_NOT_TAKEN),
         "added_tokens": sorted(tokens, key=lambda token: int(token["id"])),
         "normalizer": join_normalizer([*rules, *own], rest),
-        "model": model,
     }
-    tokenizer = Tokenizer(_text(frame), name, notes)
+    return _checked(Tokenizer(_text(frame), name, notes))
+
+
+def _checked(tokenizer: Tokenizer) -> Tokenizer:
     _ = tokenizer.surfaces  # a decoder that is not supported is an error now
     return tokenizer
 

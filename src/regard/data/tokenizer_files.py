@@ -6,7 +6,7 @@ their first ids are the specials (then the bytes, for subwords). All others are 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -170,6 +170,10 @@ def vocabulary(model: dict[str, Any], name: str) -> list[str]:
             if all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
                 return [piece for piece, _ in pairs]
             raise CheckpointError(f"{name}: damaged: 'vocab' is not a list of pieces with scores")
-        case {"vocab": dict(table)} if set(table.values()) == set(range(len(table))):
+        case {"vocab": dict(table)} if _are_ids(table.values()):
             return sorted(table, key=table.__getitem__)
     raise CheckpointError(f"{name}: damaged: the ids of 'vocab' are not 0, 1, 2, …")
+
+
+def _are_ids(values: Collection[object]) -> bool:
+    return all(type(value) is int for value in values) and set(values) == set(range(len(values)))

@@ -133,12 +133,11 @@ def _train_unigram(text: list[str], vocab_size: int | None) -> dict[str, Any]:
     """The file of a unigram tokenizer."""
     alphabet, rare, size = _subword_sizes("unigram", text, vocab_size)
     inner = _subwords(models.Unigram())
-    ends = str.maketrans(dict.fromkeys(rare, "\n"))
+    ends = str.maketrans(dict.fromkeys(rare, "\n"))  # as above
+    split = pre_tokenizers.Sequence([inner.pre_tokenizer, pre_tokenizers.Split("\n", "removed")])
     words: Counter[str] = Counter()
     for line in text:
-        line = inner.normalizer.normalize_str(line.translate(ends))
-        words.update(word for word, _ in inner.pre_tokenizer.pre_tokenize_str(line))
-    words.pop("\n", None)
+        words.update(word for word, _ in split.pre_tokenize_str(inner.normalizer.normalize_str(line.translate(ends))))
     first = [*SPECIALS, *BYTES]
     pieces = learn_unigram(words, alphabet, size - len(first), LONGEST_PIECE, MIN_FREQUENCY)
     ranked = sorted((-round(score, _SCORE_DIGITS), piece) for piece, score in pieces)

@@ -6,7 +6,7 @@
 | `unigram` | pieces of a unigram model; rare characters as bytes  | the text, whatever it is               |
 | `word`    | the words of `split_words`; unknown ones are `<unk>` | the words, joined by single spaces     |
 | `char`    | one a character (code point); unknown ones `<unk>`   | the text, if every character is known  |
-| `given`   | what a given `tokenizer.json` or SentencePiece model says (`read_tokenizer`)                  |
+| `given`   | those of a tokenizer of others (`read_tokenizer`)    | what that tokenizer keeps of the text  |
 
 White space at both ends of a text is removed (`str.strip`). Otherwise a text is only normalised as the tokenizer was
 asked to (`train_tokenizer(…, normalize=…)`), or as a given tokenizer says; runs of spaces stay (`bpe`, `unigram`,
@@ -149,8 +149,7 @@ class Tokenizer:
         Raises:
             ArgumentError: an id is not in the vocabulary.
         """
-        text = _LONE_BYTE.sub(REPLACEMENT, self._escaped(ids)).removeprefix(" ")
-        return text.removesuffix(" ") if self.kind == "given" else text
+        return _LONE_BYTE.sub(REPLACEMENT, self._trimmed_text(self._escaped(ids)))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the name of each id, for display: a space is shown as ▁, a byte as `<0xE4>`, specials by name.
@@ -180,7 +179,7 @@ class Tokenizer:
             ArgumentError: an id is not in the vocabulary.
         """
         escaped = self._escaped(ids)
-        shift = int(escaped.startswith(" "))  # the space that decode drops
+        shift, size = int(escaped.startswith(" ")), len(self._trimmed_text(escaped))  # decode drops spaces
         # Where each character starts, in bytes; an invalid byte is one byte although U+FFFD takes three.
         starts = [0, *accumulate(len(character.encode("utf-8", "surrogateescape")) for character in escaped)]
         spans: list[Span] = []
@@ -192,7 +191,7 @@ class Tokenizer:
             at += len(surface)
             first = bisect_right(starts, begin) - 1
             last = bisect_left(starts, begin + content) if content else first
-            spans.append((max(first - shift, 0), max(last - shift, 0)))
+            spans.append((min(max(first - shift, 0), size), min(max(last - shift, 0), size)))
         return spans
 
     def text_spans(self, text: str) -> list[Span]:
@@ -220,12 +219,13 @@ class Tokenizer:
         start, end = span
         if self.kind != "given":
             return start, start if text[start:end] == " " else end
-        if index not in self._silent:
-            while start < end and text[start].isspace():
-                start += 1
-            while start < end and text[end - 1].isspace():
-                end -= 1
-        return (start, start) if index in self._silent else (start, end)
+        if index in self._silent:  # a ▁ in the text can be such a piece too
+            return (start, end) if text[start:end].strip() == SPACE_MARK else (start, start)
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+        return start, end
 
     @cached_property
     def _silent(self) -> frozenset[int]:
@@ -258,6 +258,11 @@ class Tokenizer:
         for index in ids:
             if not 0 <= index < self.vocab_size:
                 raise ArgumentError(f"ids: got {index}, expected ids from 0 to {self.vocab_size - 1}")
+
+    def _trimmed_text(self, text: str) -> str:
+        """A decoded text without the space that stands for its start or end."""
+        text = text.removeprefix(" ")
+        return text.removesuffix(" ") if self.kind == "given" else text
 
     def _escaped(self, ids: Sequence[int]) -> str:
         """The text of `ids`, each invalid byte as a surrogate."""

@@ -16,7 +16,7 @@ import torch
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-MOST_CHARACTERS: Final = 3_000_000
+MOST_CHARACTERS: Final = 2_000_000
 """The most characters in the different words that are learned from, the most frequent words first: bounds memory."""
 MOST_SEEDS: Final = 400_000
 """The most candidates at the start."""
@@ -43,6 +43,8 @@ def learn_unigram(
         least: a piece of several characters is not learned if it is seen less often than this.
     """
     words = _most_frequent(counts)
+    if not words:
+        return [(character, 0.0) for character in alphabet]
     weights = np.array([counts[word] for word in words], np.float64)
     pieces, scores = _candidates(words, weights, alphabet, longest, least)
     text = _Lattices.of(words, pieces, longest)
@@ -74,7 +76,7 @@ def _most_frequent(counts: Mapping[str, int]) -> list[str]:
     """The words to learn from."""
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     ends = np.cumsum([len(word) for word in ranked])
-    return ranked[: max(int(np.searchsorted(ends, MOST_CHARACTERS, side="right")), 1)]
+    return ranked[: int(np.searchsorted(ends, MOST_CHARACTERS, side="right"))]
 
 
 def _maximised(expected: Floats) -> Floats:
@@ -140,7 +142,7 @@ def _candidates(
             singles |= {joined[begins[at]]: float(times) for at, times in zip(first, frequency, strict=True)}
         else:
             # A piece that always goes on in the same way is none: the longer one says it all.
-            whole = np.zeros(len(joined))
+            whole: Floats = np.zeros(len(joined))
             whole[begins] = frequency[which]
             if found:
                 gain, places, _ = found[-1]
@@ -148,13 +150,15 @@ def _candidates(
                 found[-1] = (gain[~going_on], places[~going_on], length - 1)
             chosen = frequency >= least
             places = begins[first[chosen]]
-            shorter = frequency[chosen]
+            shorter = frequency[chosen].astype(np.float64)
             found.append((shorter * length, places, length))
     gains = np.concatenate([np.zeros(0), *(gain for gain, _, _ in found)])
-    names = [joined[place : place + length] for _, places, length in found for place in places]
-    best = sorted(range(len(names)), key=lambda index: (-gains[index], names[index]))[:MOST_SEEDS]
+    begins = np.concatenate([np.zeros(0, np.int64), *(places for _, places, _ in found)])
+    lengths = np.repeat([length for _, _, length in found], [len(places) for _, places, _ in found])
+    best = np.argsort(-gains, kind="stable")[:MOST_SEEDS]
+    names = [joined[begins[index] : begins[index] + lengths[index]] for index in best]
     weight = np.array([*singles.values(), *gains[best]])
-    return [*singles, *(names[index] for index in best)], np.log(weight / weight.sum())
+    return [*singles, *names], np.log(weight / weight.sum())
 
 
 @dataclass(frozen=True)

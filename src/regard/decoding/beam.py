@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from regard.decoding.candidates import best_continuations
+from regard.decoding.beam_loop import run_beams
+from regard.decoding.candidates import Candidates, best_continuations
 from regard.decoding.greedy import greedy
 from regard.decoding.hypothesis import Hypothesis
 from regard.decoding.penalties import LengthPenalty
-from regard.decoding.pool import Pool
-from regard.decoding.protocol import StepModel, check_best, first_tokens, length_limits, next_log_probs
+from regard.decoding.protocol import StepModel, check_best, first_tokens
 from regard.decoding.stopping import Stopping
 from regard.errors import ArgumentError
 from regard.layers.state import State
@@ -77,45 +78,39 @@ def beam_search(
     if beam == 1:
         found_one = greedy(model, state, bos=bos, eos=eos, max_length=max_length, min_length=min_length)
         return [[_penalised(one, penalty)] for one in found_one]
-    tokens = first_tokens(state, bos)
-    limits = length_limits(max_length, min_length, tokens)
-    with torch.no_grad():
-        pool = Pool(sentences=tokens.shape[0], beam=beam, eos=eos, device=tokens.device)
-        # (S, W) log-probabilities of the running hypotheses; the model's dtype widens it at the first step.
-        totals = torch.zeros((tokens.shape[0], 1), device=tokens.device)
-        step = 0
-        while pool.active.shape[0]:
-            log_probs, state = next_log_probs(model, tokens, state, eos if step < min_length else None)
-            found = best_continuations(log_probs, totals, 2 * beam)  # (S, 2·beam)
-            check_best(found.totals, step)
+    chooser = _Best(first_tokens(state, bos).shape[0], beam)
+    return run_beams(
+        model,
+        state,
+        chooser,
+        beam=beam,
+        bos=bos,
+        eos=eos,
+        max_length=max_length,
+        min_length=min_length,
+        nbest=nbest,
+        penalty=penalty,
+        stopping=stopping,
+    )
 
-            possible = found.totals > -torch.inf
-            ends = (found.tokens == eos) & possible
-            last = limits == step + 1
-            ended = torch.where(last[:, None], possible, ends)[:, :beam]
-            # One `eos` at most per hypothesis, so at least `beam` of 2 · `beam` run on; the sort keeps their order.
-            runs_on = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :beam]  # (S, beam)
-            pool.extend(found, runs_on, totals)
-            scores = penalty.score(found.totals[:, :beam], step + 1)
-            pool.add(scores.masked_fill(~ended, -torch.inf))
 
-            width = totals.shape[1]
-            totals = found.totals.gather(1, runs_on)
-            running = totals[:, 0]
-            step += 1
-            done = last | (running == -torch.inf) | stopping.done(running, pool.worst, step, limits, penalty)
-            kept = torch.arange(done.shape[0], device=done.device)
-            if bool(done.any()):
-                pool.close(done, penalty)
-                kept = (~done).nonzero().squeeze(1)
-                if not kept.shape[0]:
-                    break
-                state = state.select_sentences(kept)
-                totals, limits, runs_on = totals[kept], limits[kept], runs_on[kept]
-            tokens = found.tokens[kept].gather(1, runs_on).flatten()
-            parents = (found.parents[kept].gather(1, runs_on) + kept[:, None] * width).flatten()
-            state = state.select_hypotheses(parents)
-    return pool.best(nbest)
+@dataclass(frozen=True)
+class _Best:
+    """Chooses the best continuations by log-probability, and remembers nothing."""
+
+    sentences: int
+    beam: int
+    groups: ClassVar[int] = 1
+
+    def start(self, device: torch.device) -> Tensor:
+        return torch.zeros((self.sentences, 1, 0), device=device)
+
+    def choose(
+        self, log_probs: Tensor, totals: Tensor, memory: Tensor, sentences: Tensor, left: Tensor, step: int
+    ) -> tuple[Candidates, Tensor]:
+        found = best_continuations(log_probs, totals, 2 * self.beam)
+        check_best(found.totals, step)
+        return found, memory.new_zeros((*found.totals.shape, 0))
 
 
 def _penalised(one: Hypothesis, penalty: LengthPenalty) -> Hypothesis:

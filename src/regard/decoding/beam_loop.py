@@ -1,4 +1,4 @@
-"""The loop that diverse and constrained beam search share. What sets them apart is a `Chooser`."""
+"""The loop that plain, diverse and constrained beam search share. What sets them apart is a `Chooser`."""
 
 from __future__ import annotations
 

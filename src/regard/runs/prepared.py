@@ -9,6 +9,7 @@ progress.json                          while it is being made: what it is made f
 import fcntl
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,12 +131,12 @@ def _prepare(folder: Path, request: Request, say: Say, progress: Progress) -> Pr
 
 
 def _leave_nothing(folder: Path, new: Sequence[Path]) -> None:
-    """Remove the folders that were made for a preparation which has not begun: the data cannot be used."""
-    if folder in new and not any((folder / name).exists() for name in (MANIFEST, PROGRESS)):
-        (folder / ".lock").unlink(missing_ok=True)
-        for path in new:
-            if any(path.iterdir()):
-                return
+    """Remove what was begun in folders that were made for it: the data cannot be used."""
+    if folder not in new:
+        return
+    shutil.rmtree(folder)
+    for path in new:
+        if path != folder and not any(path.iterdir()):
             path.rmdir()
 
 

@@ -169,6 +169,8 @@ class Trainer(Generic[B]):
             self._random = None
         if self._unsaved:
             self._save()  # a new or extended plan must not be lost, and a disk that is full shows at once
+        else:
+            self._prune()  # a kill may have come between the last save and its tidying up
         while True:
             # a signal may have reached one process only, and clocks differ: all must do the same
             stopping, hurry = self.processes.any([stop.requested, self._clock_says_save()])
@@ -310,12 +312,15 @@ class Trainer(Generic[B]):
         self.progress = replace(self.progress, seconds=self.progress.seconds + started - self._clock)
         self._clock = started
         path = save_checkpoint(self.store, self.model, self.optimizer, self.progress, self.plan, self.processes)
-        if self.processes.rank == 0:
-            best = () if self.progress.best_step is None else (self.progress.best_step,)
-            self.store.prune({*self.progress.snapshots, *best})
+        self._prune()
         self._unsaved = False
         self._last_save = self._last_read = time.monotonic()
         self._tell(Saved(self.progress.step, path, self._last_save - started))
+
+    def _prune(self) -> None:
+        if self.processes.rank == 0:
+            best = () if self.progress.best_step is None else (self.progress.best_step,)
+            self.store.prune({*self.progress.snapshots, *best})
 
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
