@@ -74,7 +74,6 @@ def test_the_text_stays_and_no_dropping_gives_the_ordinary_ids(text: str, seed: 
         for probability in (0.1, 0.5, 1):
             found = dropout(name, probability)(ids, seed)
             assert tokenizer(name).decode(found) == tokenizer(name).decode(ids)
-            assert len(found) >= len(ids) or name == "llama3"
             assert dropout(name, probability)(ids, seed) == found
 
 
