@@ -12,7 +12,8 @@ alone      `tokenizers` encodes the same lines with the same tokenizer and threa
            in memory already (at most 500,000 pairs)
 prepare    `prepare_corpus` with that tokenizer: two passes over the files (the first holds out a validation part),
            tokens and offsets written, checksums of everything
-train      the same, but the tokenizer is trained on a sample first, as in a first run of `regard train`
+train      a first run of `regard train`: the tokenizer is learned from a sample, the text tokenised, then 20 steps of
+           the smallest model and a validation
 batches    the batches of two epochs, all of them read from disk
 
 Memory is the peak of anonymous memory (RssAnon in /proc/self/status, every 5 ms) above what the process has before the
@@ -39,7 +40,8 @@ from regard.data import read_lines, train_tokenizer
 from regard.data.token_store import ParallelTokens
 from regard.runs.corpus import prepare_corpus, training_batches
 from regard.runs.directory import JOINT, Tokenizers
-from regard.runs.recipe import Recipe, make_recipe
+from regard.runs.recipe import make_recipe
+from regard.runs.train import Run
 
 VOCABULARY = 50_000  # words of each language
 CHUNK = 50_000  # pairs generated together
@@ -132,6 +134,7 @@ def work(what: str, pairs: int, options: argparse.Namespace) -> Figures:
         {
             "data": {"folder": str(options.folder), "source": source.name, "target": target.name},
             "tokenizer": {"vocabulary": options.vocabulary, "sample": options.sample},
+            "training": {"steps": 20, "validate_every": 20, "tokens_per_batch": 2048, "validation_sentences": 20},
         }
     )
     known = Tokenizers.load(options.folder)
@@ -145,9 +148,13 @@ def work(what: str, pairs: int, options: argparse.Namespace) -> Figures:
     elif what == "batches":
         tokens = ParallelTokens.open(prepared)
         call = lambda: read_batches(tokens)  # noqa: E731
-    else:
+    elif what == "prepare":
         shutil.rmtree(prepared, ignore_errors=True)
-        call = lambda: prepare(recipe, prepared, known if what == "prepare" else None)  # noqa: E731
+        call = lambda: prepare_corpus(recipe, prepared, known, silent, silent)  # noqa: E731
+    else:
+        out = options.folder / f"run-{pairs}"
+        shutil.rmtree(out, ignore_errors=True)
+        call = lambda: Run(recipe, out, silent).train()  # noqa: E731
     with AnonymousPeak() as peak:
         began = time.perf_counter()
         call()
@@ -162,8 +169,8 @@ def encode_alone(inner: tokenizers.Tokenizer, sides: list[list[str]]) -> None:
             [each.ids for each in batch]
 
 
-def prepare(recipe: Recipe, folder: Path, known: Tokenizers | None) -> None:
-    prepare_corpus(recipe, folder, known, lambda text: None, lambda what, done, total: None)
+def silent(*words: object) -> None:
+    """Says nothing."""
 
 
 def read_batches(tokens: ParallelTokens) -> None:

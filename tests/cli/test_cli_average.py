@@ -1,13 +1,14 @@
 """`regard average`: models, checkpoints of a run, what is said and refused."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from regard.runs.directory import load_model
-from regard.training import CheckpointStore, pack_weights
+from regard.training import CheckpointStore, Progress, pack_weights
 
 
 def test_models_and_checkpoints(regard, tiny_model, tmp_path: Path) -> None:
@@ -21,7 +22,9 @@ def test_models_and_checkpoints(regard, tiny_model, tmp_path: Path) -> None:
     run = tmp_path / "a" / "mean"
     store = CheckpointStore(run / "checkpoints")
     weights = pack_weights(load_model(model, torch.device("cpu")).model.state_dict())
-    paths = [store.write(step, [("model.safetensors", weights)]) for step in (1, 2, 3)]
+    state = json.dumps({"progress": asdict(Progress(step=3, snapshots=(1, 2, 3)))}).encode()
+    files = [("model.safetensors", weights), ("state.json", state)]
+    paths = [store.write(step, files) for step in (1, 2, 3)]
     ran = regard("average", run, "--last", 2, "--out", tmp_path / "b", "--json", "--quiet")
     assert (ran.code, ran.err) == (0, "")
     assert json.loads(ran.out) == {"directory": str(tmp_path / "b"), "averaged": [str(path) for path in paths[1:]]}
@@ -35,7 +38,7 @@ def test_models_and_checkpoints(regard, tiny_model, tmp_path: Path) -> None:
         (["MODEL", "MODEL", "--last", "2"], "--last is for one RUN, not for 2"),
         (["MODEL", "MODEL", "--best", "2"], "--best is for one RUN, not for 2"),
         (["MODEL", "--last", "2", "--best", "2"], "give --last or --best, not both"),
-        (["MODEL", "--last", "2"], "checkpoints: 0 checkpoints, 2 were asked for"),
+        (["MODEL", "--last", "2"], "0 regular checkpoints, 2 were asked for"),
         (["MODEL", "--best", "2"], "recipe.toml: does not say what the run was judged by"),
         (["MODEL", "MODEL", "--weights", "1;2"], "--weights 1;2: expected numbers with commas between"),
         (["MODEL", "MODEL", "--weights", "1,nan"], "weight nan: expected a number above 0"),

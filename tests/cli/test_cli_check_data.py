@@ -84,6 +84,7 @@ def test_a_lost_line(regard, tmp_path: Path) -> None:
         r"line ([\d,]+): from about here to the end, source line n goes with the target one line", ran.out
     )
     assert found is not None and abs(int(found[1].replace(",", "")) - 3001) <= 15
+    assert "more" not in ran.out.split("ERROR shifted")[1].split("→")[0]  # one place, of a thousand lines
     assert ran.err == f"nothing was written to {tmp_path / 'clean'}: cleaning can't mend incomplete, shifted\n"
     assert not (tmp_path / "clean").exists()
 

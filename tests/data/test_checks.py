@@ -1,6 +1,7 @@
 """What `regard check-data` finds, on made-up corpora with one thing wrong in each."""
 
 import random
+import tracemalloc
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from regard.data import Block, PairReader, train_tokenizer
 from regard.data.checks import CleanCopy, Finding, Part, Report, Severity, check, cleaned
-from regard.data.checks.alignment import Shift, find_shifts, levels
+from regard.data.checks.alignment import Shift, correlation, find_shifts, levels
 from regard.data.checks.blocks import CHARACTERS, Lines, text_blocks
 from regard.data.checks.characters import DAMAGED, INVISIBLE, flags, folded, scripts, visible
 from regard.data.checks.contents import copies, damaged, invisible, other_numbers, without_words
@@ -224,6 +225,28 @@ def test_a_side_in_the_other_script() -> None:
     assert lines_of(found(pairs)["script"]) == [42]
 
 
+def test_japanese_lines_in_kanji_alone_are_no_chinese() -> None:
+    draw = random.Random(5)
+
+    def some(letters: str, count: int) -> str:
+        return "".join(draw.choices(letters, k=count))
+
+    kanji, kana = "今日東京大学新聞社会議員選挙", "のはをにがでとしていますから"
+    chinese = [some(kanji + "这那个们说话时", draw.randint(6, 12)) for _ in range(600)]
+    japanese = ["".join(some(kanji, 2) + some(kana, 3) for _ in range(draw.randint(1, 3))) for _ in range(600)]
+    japanese[::10] = [some(kanji, 6) for _ in japanese[::10]]
+    assert "script" not in found(list(zip(chinese, japanese, strict=True)))
+    chinese[41] = "これはしんぶんです"  # while Chinese is never in kana
+    japanese[41] = "これはしんぶんではない"
+    for pairs in (zip(chinese, japanese, strict=True), zip(japanese, chinese, strict=True)):
+        assert lines_of(found(list(pairs))["script"]) == [42]
+
+
+def test_many_lines_that_were_not_translated_are_no_mixture_of_scripts() -> None:
+    pairs = [(source, source + " x" if index % 16 == 0 else target) for index, (source, target) in enumerate(han(PAIRS))]
+    assert found(pairs)["script"].count == 75
+
+
 def test_shifted_by_a_lost_line() -> None:
     pairs = corpus(3000)
     targets = [target for _, target in pairs]
@@ -260,6 +283,30 @@ def test_the_place_of_a_shift_is_found(place: int, by: int, before: bool, seed: 
     shifts = find_shifts(gone, rest) if before else find_shifts(rest, gone)
     assert [shift.by for shift in shifts] == [by if before else -by]
     assert abs(shifts[0].first - place) <= 20 and shifts[0].last >= len(gone) - 20
+
+
+def test_the_correlation_is_that_of_numpy_and_needs_no_memory() -> None:
+    source = np.random.default_rng(2).integers(0, 256, 1_000_000).astype(np.uint8)
+    target = source // 2 + np.random.default_rng(3).integers(0, 90, len(source)).astype(np.uint8)
+    tracemalloc.start()
+    value = correlation(source, target)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert value == pytest.approx(np.corrcoef(source, target)[0, 1], abs=1e-9) and 0.5 < value < 0.9
+    assert peak < 2_000_000  # less than two bytes a row, however many rows
+    assert correlation(source[:0], target[:0]) == correlation(source, np.zeros_like(source)) == 0
+
+
+def test_no_more_shifts_than_asked_for() -> None:
+    pairs = corpus(6000)
+    sources, targets = (list(side) for side in zip(*pairs, strict=True))
+    for place in (1000, 3500):  # two stretches of a thousand lines
+        targets.insert(place, "Eine Zeile, die es nicht gibt.")
+        del targets[place + 1001]
+    shifted = list(zip(sources, targets, strict=True))
+    both, one = (found(shifted, examples=most)["shifted"] for most in (5, 1))
+    assert (len(both.examples), both.more, len(one.examples), one.more) == (2, 0, 1, 1)
+    assert one.count == both.count > 1900 and found(shifted, examples=0)["shifted"].examples == ()
 
 
 def test_lengths_without_any_relation_are_no_shift() -> None:
@@ -511,6 +558,10 @@ def test_characters() -> None:
     bad = ["Ã¼ber", "itâ€™s", "\ue000", "\x92", "\ufffe", "x\ufffd"]
     assert damaged(block_of(*((text, "x") for text in bad))).all()
     assert not damaged(block_of(("NÃO à l’Âge", "über Ångström â"), ("日本", "नमस्ते"))).any()
+    portuguese = ["AMANHÃ…", "“IRMÃ”", "A MANHÃ– DISSE", "«AMANHÃ»", "MANHÃ\u00a0", "ĐÃ”", "NÃO", "Ãδ"]
+    assert not damaged(block_of(*((text, "x") for text in portuguese))).any()
+    misread = ["Ã–sterreich", "fÃ¼r", "„Ãœberâ€œ", "Ã\u00a0 la carte", "ÃƒÂ¼"]
+    assert damaged(block_of(*((text, "x") for text in misread))).all()
     hidden = ["a\x00b", "a\rb", "a\u2028b", "a\ufeffb", "a\u202eb", "a\x85b", "co\xadop"]
     assert invisible(block_of(*((text, "x") for text in hidden))).all()
     assert not invisible(block_of(("a\tb", "می\u200cخواهم"))).any()  # a tab; a joiner that Persian needs

@@ -1,15 +1,15 @@
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from regard.decoding import GNMT, Average, NoPenalty, WhenBehind, WhenCertain, WhenFull, beam_search
+from regard.decoding import GNMT, Average, BeamRules, Limits, NoPenalty, WhenBehind, WhenCertain, WhenFull, beam_search
 from regard.decoding.constraints import Matcher, needed_length
 from regard.decoding.lexical import ConstrainedBeam, constrained_beam_search
-from regard.decoding.search import Limits
 from regard.errors import ArgumentError
 
 BOS, EOS = 0, 1
@@ -31,15 +31,10 @@ constraint_lists = st.lists(st.lists(phrases, min_size=1, max_size=2), max_size=
 
 
 def search(model, rows, constraints, **changes):
-    arguments = {
-        "beam": 3,
-        "bos": BOS,
-        "eos": EOS,
-        "max_length": 11,
-        "penalty": Average(),
-        "stopping": WhenBehind(),
-    } | changes
-    return constrained_beam_search(model, model.start(rows), constraints=constraints, **arguments)
+    given = {"beam": 3, "nbest": 1, "penalty": Average(), "stopping": WhenBehind(), "max_length": 11, "min_length": 0}
+    given |= changes
+    limits = Limits(BOS, EOS, given.pop("max_length"), given.pop("min_length"), constraints=tuple(constraints))
+    return constrained_beam_search(model, model.start(rows), limits, BeamRules(**given))
 
 
 def plain(model, rows, **changes):
@@ -360,9 +355,9 @@ def test_as_an_object(toys):
     limits = Limits(BOS, EOS, 9, 2)
     rules = {"beam": 5, "nbest": 2, "penalty": GNMT(), "stopping": WhenFull(), "max_length": 9, "min_length": 2}
     assert beam.run(model, model.start(ROWS), limits) == plain(model, ROWS, **rules)
-    found = beam.with_constraints(CONSTRAINTS).run(model, model.start(ROWS), limits)
+    found = beam.run(model, model.start(ROWS), replace(limits, constraints=tuple(CONSTRAINTS)))
     assert found == search(model, ROWS, CONSTRAINTS, **rules)
-    assert ConstrainedBeam(4) == ConstrainedBeam(4, 1, Average(), WhenBehind(), None)
+    assert ConstrainedBeam(4) == ConstrainedBeam(4, 1, Average(), WhenBehind())
 
 
 def test_no_sentences(toys):

@@ -132,3 +132,32 @@ def test_at_most_twice_the_error_of_the_plain_computation(
     for a, b, c in zip(ours, same, exact, strict=True):
         error, allowed = (a.double() - c).norm(), (b.double() - c).norm()
         assert error <= 2 * allowed + 1e-6 * c.norm()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_mixed_precision_keeps_the_weights_gradient_in_full(autocast):
+    """Half-precision products, with the weight and its gradient in float32: as autocast and torch's own loss do it."""
+    torch.manual_seed(3)
+    hidden = torch.randn(37, 13, dtype=torch.float64)
+    weight = torch.randn(29, 13, dtype=torch.float64)
+    targets = torch.randint(29, (37,))
+
+    def gradients(x, w, run):
+        x, w = x.clone().requires_grad_(), w.clone().requires_grad_()
+        run(x, w).backward()
+        return x.grad.double(), w.grad.double()
+
+    def plain(x, w):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = torch.nn.functional.linear(x, w)
+        return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+    def ours(x, w):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            return linear_cross_entropy(x if autocast else x.bfloat16(), w, targets)
+
+    exact = gradients(hidden, weight, lambda x, w: linear_cross_entropy(x, w, targets))
+    wanted = gradients(hidden.float(), weight.float(), plain)
+    found = gradients(hidden.float(), weight.float(), ours)
+    for ours_, plain_, exact_ in zip(found, wanted, exact, strict=True):
+        assert (ours_ - exact_).abs().max() <= 2 * (plain_ - exact_).abs().max()

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from regard.models.transformer import build_transformer
 from regard.runs.averaging import average_models, average_run, best_checkpoints, last_checkpoints
 from regard.runs.directory import Tokenizers, load_model, save_model
 from regard.runs.translator import load
-from regard.training import CheckpointStore, average_checkpoints, mean_weights, pack_weights
+from regard.training import CheckpointStore, Progress, average_checkpoints, mean_weights, pack_weights
 
 CPU = torch.device("cpu")
 
@@ -96,7 +96,10 @@ def run_with_checkpoints(tiny_model, directory: Path) -> Path:
     figures = {10: 3.0, 20: 1.0, 30: 2.0, 50: 2.5}
     for step in (10, 20, 30, 40, 50):
         weights = {name: tensor + step for name, tensor in weights_of(tiny_model.directory).items()}
-        store.write(step, [("model.safetensors", pack_weights(weights))])
+        # the one of step 40 was saved by the clock
+        progress = asdict(Progress(step=step, snapshots=tuple(n for n in figures if n <= step)))
+        state = json.dumps({"progress": progress}).encode()
+        store.write(step, [("model.safetensors", pack_weights(weights)), ("state.json", state)])
     events = [{"event": "step", "step": 1}, *({"event": "validation", "step": 20, "metrics": {"loss": 9.0}},)]
     events += [{"event": "validation", "step": step, "metrics": {"loss": figures[step]}} for step in figures]
     (directory / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -107,7 +110,7 @@ def run_with_checkpoints(tiny_model, directory: Path) -> Path:
 def test_checkpoints_of_a_run(tiny_model, tmp_path: Path) -> None:
     run = run_with_checkpoints(tiny_model, tmp_path / "run")
     paths = [run / "checkpoints" / f"step-{step:06d}" for step in (10, 20, 30, 40, 50)]
-    assert last_checkpoints(run, 2) == paths[3:]
+    assert last_checkpoints(run, 2) == [paths[2], paths[4]]
     assert best_checkpoints(run, 3) == [paths[1], paths[2], paths[4]]
     (run / "recipe.toml").write_text('[training]\nmetric = "loss"\n[data]\n')
     average_run(run, paths[1:], tmp_path / "mean")
@@ -128,11 +131,11 @@ def test_the_best_by_a_figure_that_should_be_large(tiny_model, tmp_path: Path) -
 
 def test_what_a_run_lacks_is_said(tiny_model, tmp_path: Path) -> None:
     run = run_with_checkpoints(tiny_model, tmp_path / "run")
-    with pytest.raises(CheckpointError, match="5 checkpoints, 6 were asked for"):
+    with pytest.raises(CheckpointError, match="4 regular checkpoints, 6 were asked for"):
         last_checkpoints(run, 6)
     with pytest.raises(CheckpointError, match="4 validated checkpoints, 5 were asked for"):
         best_checkpoints(run, 5)
-    with pytest.raises(CheckpointError, match=r"0 checkpoints, 1 were asked for"):
+    with pytest.raises(CheckpointError, match=r"0 regular checkpoints, 1 were asked for"):
         last_checkpoints(tiny_model.directory, 1)
     (run / "log.jsonl").write_text("{\n")
     with pytest.raises(CheckpointError, match=r"log.jsonl: does not say how good"):

@@ -105,10 +105,21 @@ def test_what_is_no_json_and_no_text(client: TestClient) -> None:
         "error": "texts.0: not Unicode text, it has half of a surrogate pair",
         "field": "texts.0",
     }
-    reply = client.post("/translate", content=b'{"texts": ["a"]}', headers={"Content-Type": "text/plain"})
-    assert reply.status_code == 422 and "Content-Type application/json" in reply.json()["error"]
-    reply = client.post("/translate", content=b'{"texts": ["\xff"]}', headers=headers)
-    assert reply.status_code in (400, 422) and reply.json()["error"]
+    for content, reason in (
+        (b'{"texts": ["\xff"]}', "byte 13 is not utf-8"),
+        (b'{"texts": ["a"], "beam": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
+        (b'{"texts": ' + b"[" * 5000 + b"}", "it is nested too deep"),
+    ):
+        with serving(refused, bytes=6000) as other:
+            reply = other.post("/translate", content=content, headers=headers)
+        assert reply.status_code == 422
+        assert reply.json()["error"].startswith(f"the body is not JSON that can be read: {reason}")
+    for kind in ({"Content-Type": "text/plain"}, {"Content-Type": ""}):  # what a form of another site could send
+        reply = client.post("/translate", content=b'{"texts": ["a"]}', headers=kind)
+        assert reply.status_code == 422 and "Content-Type application/json" in reply.json()["error"]
+    request = client.build_request("POST", "/translate", content=b'{"texts": ["a"]}')
+    assert "content-type" not in request.headers
+    assert client.send(request).status_code == 422
     for method, path, status in (("GET", "/translate", 405), ("GET", "/nothing", 404), ("OPTIONS", "/translate", 405)):
         reply = client.request(method, path)
         assert (reply.status_code, list(reply.json())) == (status, ["error"])

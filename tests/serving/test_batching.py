@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.errors import ArgumentError
-from regard.serving.batching import Batcher, QueueFullError
+from regard.serving.batching import Batcher, QueueFullError, StoppedError
 from regard.serving.bounds import Bounds
 
 
@@ -68,6 +68,40 @@ def test_an_idle_model_waits_a_moment_for_company() -> None:
         assert model.batches == [(["a", "b"], 0)]
 
 
+def test_what_came_in_meanwhile_has_waited_already() -> None:
+    with running(Bounds(texts=2, batch=2, wait=9.0)) as (model, batcher):
+        batcher.submit(["a", "b"], 0)
+        assert model.began.acquire(timeout=4)
+        later = batcher.submit(["c"], 0)
+        model.gate.release(10)
+        assert later.result(4) == ["C"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_leaves_nobody_waiting() -> None:
+    gate, began = threading.Event(), threading.Event()
+
+    def answer(texts: list[str], setting: int) -> list[str]:
+        began.set()
+        gate.wait(10)
+        raise SystemExit
+
+    batcher: Batcher[int, str] = Batcher(answer, Bounds(wait=0.0))
+    batcher.start()
+    begun = batcher.submit(["a"], 0)
+    assert began.wait(10)
+    waiting, given_up = batcher.submit(["b"], 0), batcher.submit(["c"], 0)
+    given_up.cancel()
+    gate.set()
+    for future in (begun, waiting):
+        with pytest.raises(StoppedError):
+            future.result(10)
+    batcher.close(10)
+    assert not batcher.running and batcher.waiting() == 0
+    with pytest.raises(StoppedError):
+        batcher.submit(["d"], 0)
+
+
 def test_a_request_may_be_larger_than_a_batch() -> None:
     with running(Bounds(texts=5, batch=2, wait=0.0)) as (model, batcher):
         model.gate.release(10)
@@ -111,7 +145,7 @@ def test_closing_answers_what_has_come_in_and_takes_no_more() -> None:
         closing.start()
         while batcher.running:
             time.sleep(0.001)
-        with pytest.raises(QueueFullError):
+        with pytest.raises(StoppedError):
             batcher.submit(["c"], 0)
         model.gate.release(10)
         closing.join(10)
@@ -139,6 +173,11 @@ def test_each_request_gets_its_own_answers(requests: list[tuple[list[str], int]]
         ({"texts": 0}, "texts is 0: expected a number above 0"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"wait": -1.0}, "wait is -1.0"),
+        ({"seconds": float("inf")}, "seconds is inf: expected a finite number"),
+        ({"seconds": 1e9}, "seconds is 1e\\+09: expected at most 86400, a day"),
+        ({"wait": float("inf")}, "wait is inf"),
+        ({"wait": 30.0}, "wait is 30 seconds: expected less than the 30 of a request"),
+        ({"connections": 0}, "connections is 0"),
         ({"queue": 99}, "queue is 99, less than the 100 texts"),
     ],
 )

@@ -52,6 +52,7 @@ def main():
     parser.add_argument("--per-batch", type=int, default=toy_run.PER_BATCH)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--others-may-not-write", action="store_true")
     parser.add_argument("--die", default="-1:0")
     parser.add_argument("--stop", default="-1:0")
     options = parser.parse_args()
@@ -96,6 +97,12 @@ def main():
         listeners=[listen],
         processes=processes,
     )
+    if options.others_may_not_write and processes.rank:
+
+        def refuse(*arguments):
+            raise AssertionError("a process other than the first writes")
+
+        trainer.store.write = trainer.store.prune = refuse
     saved = last_checkpoint(folder, print) if processes.rank == 0 else None
     processes.wait()
     saved = saved or last_checkpoint(folder, print)

@@ -1,3 +1,6 @@
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -51,3 +54,23 @@ def test_a_step_without_tokens_is_an_error(toy):
     nothing = Problem(lambda n: [[0]], lambda indices, epoch: torch.zeros(0, 3), len, lambda b: model(b).sum())
     with pytest.raises(TrainingError, match="no target tokens"):
         compute_gradients(model, nothing, [[0]], 0, 1.0, Alone())
+
+
+def test_only_the_last_micro_batch_exchanges_gradients(toy):
+    """Forward and backward of the others lie within `deferred`: torch notes down at the forward what to exchange."""
+    inside = []
+
+    class Watched(Alone):
+        @contextmanager
+        def deferred(self):
+            self.active = True
+            yield
+            self.active = False
+
+    processes = Watched()
+    processes.active = False
+    model = toy.ToyModel(dropout=0.0)
+    problem = toy.make_problem(model, noise=False)
+    watched = replace(problem, loss=lambda batch: inside.append(processes.active) or problem.loss(batch))
+    compute_gradients(model, watched, [[0, 1], [2], [3, 4]], 0, None, processes)
+    assert inside == [True, True, False]

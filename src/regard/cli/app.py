@@ -1,5 +1,6 @@
 """The `regard` command: one sub-command a file, and one way for errors to reach the user."""
 
+import io
 import os
 import sys
 
@@ -53,6 +54,10 @@ def main() -> None:
     gets a second line that says where help is. Ctrl-C is 130, and a reader that leaves (`| head`) 1, both without a
     word.
     """
+    # A terminal that isn't UTF-8 shows ? for what it lacks. Standard error escapes it by itself; what other programs
+    # read is written as UTF-8 (see `write_lines`).
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     arguments = sys.argv[1:] or ["--help"]
     try:
         # Typer answers completion here, turns Ctrl-C into 130, and leaves quietly where the reader has left

@@ -29,7 +29,7 @@ from regard.cli.options import (
     say,
     write_lines,
 )
-from regard.data import display_name, read_lines
+from regard.data import ParallelText, display_name, read_lines
 from regard.errors import ArgumentError
 from regard.files import write_json
 from regard.insight import (
@@ -83,7 +83,7 @@ def attend(
         Path | None, typer.Option(help="With --source: their translations; else the model's own.")
     ] = None,
     pairs: PairsOption = None,
-    columns: ColumnsOption = "1,2",
+    columns: ColumnsOption = None,
     beam: BeamOption = None,
     as_json: JsonOption = False,
     json_file: JsonFileOption = None,
@@ -105,7 +105,7 @@ def attend(
     all words, tokens, links, and the weights of every layer and head.
 
     A whole text: --source FILE [--target FILE], or --pairs TABLE, prints a line of links for each pair (with --json an
-    object: line, source, target, links, and error where the model can't read it); with --html it makes one page of all
+    object: line (of the file, from 1), source, target, links, and error where the model can't read it); with --html it makes one page of all
     pairs instead.
     """
     files = Files(png, svg, heads, html, json_file)
@@ -120,10 +120,21 @@ def attend(
         given = [name for name, value in single.items() if value is not None]
         if given:
             raise ArgumentError(f"{given[0]} is for a single sentence, not for a text from --source or --pairs")
-        sources, targets, name = _text(source, target, pairs, columns)
-        if html is not None and as_json:
-            raise ArgumentError("--html makes one page of the whole text: leave out --json")
+        if html is not None and (as_json or pharaoh):
+            option = "--json" if as_json else "--pharaoh"
+            raise ArgumentError(f"--html makes one page of the whole text: leave out {option}")
+        if beam is not None and (target is not None or pairs is not None):
+            raise ArgumentError("--beam is for the model's own translations, not for given ones")
+        if source is not None and target is None and pairs is None:
+            if columns is not None:
+                raise ArgumentError("--columns belongs to --pairs")
+            sources, targets, lines, name = list(read_lines(source)), None, None, display_name(source)
+        else:
+            text = read_pairs(source, target, pairs, columns)
+            sources, targets, lines, name = text.sources, text.targets, text.lines, text.name
         pairs_seen = align_text(open_model(model, device, threads), sources, targets, beam)
+        if lines is not None:
+            pairs_seen = (replace(pair, line=lines[pair.line - 1]) for pair in pairs_seen)
         if html is None:
             _print_links(pairs_seen, name, choice, as_json)
         else:
@@ -133,6 +144,13 @@ def attend(
         raise ArgumentError("give a SOURCE sentence, or a text with --source or --pairs")
     if target is not None:
         raise ArgumentError("--target belongs to --source; the translation of a SOURCE sentence follows it")
+    if columns is not None:
+        raise ArgumentError("--columns belongs to --pairs")
+    if beam is not None and translation is not None:
+        raise ArgumentError("--beam is for the model's own translation, not for a given TARGET")
+    if gold is not None and (as_json or pharaoh) and not (png or svg or heads or html):
+        option = "--json" if as_json else "--pharaoh"
+        raise ArgumentError(f"--gold is for the table and for pictures: leave out {option}")
     sure, possible = (None, None) if gold is None else parse_gold(gold, "--gold")
     translator = open_model(model, device, threads)
     said = _own_translation(translator, sentence, beam) if translation is None else translation

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from regard.cli.options import JsonOption, QuietOption, print_json, progress, say
 from regard.cli.train import recipe_from_options
@@ -110,14 +111,9 @@ def _summary(report: Report, rows: dict[str, int]) -> Table:
     table.add_column("share", justify="right")
     for finding in report.findings:
         share = f"{finding.count / rows[finding.part]:.2%}" if finding.count else ""
-        table.add_row(
-            finding.severity.value,
-            finding.name,
-            finding.part,
-            f"{finding.count:,}" if finding.count else "",
-            share,
-            style=_STYLE[finding.severity],
-        )
+        count = f"{finding.count:,}" if finding.count else ""
+        cells = finding.severity.value, finding.name, finding.part, count, share
+        table.add_row(*map(Text, cells), style=_STYLE[finding.severity])
     return table
 
 
@@ -137,8 +133,8 @@ def _print_finding(console: Console, finding: Finding, rows: dict[str, int]) -> 
     for example in finding.examples:
         number = f"line {example.line:,}: " if example.line else ""
         line(f"    {number}{example.text}")
-    if finding.count > len(finding.examples) > 0 and finding.name != "shifted":
-        line(f"    and {finding.count - len(finding.examples):,} more", "dim")
+    if finding.examples and finding.more:
+        line(f"    and {finding.more:,} more", "dim")
     line(f"  → {finding.rule.advice}\n")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from regard.cli.options import (
     BeamOption,
@@ -41,7 +42,7 @@ def evaluate(
     source: SourceOption = None,
     target: TargetOption = None,
     pairs: PairsOption = None,
-    columns: ColumnsOption = "1,2",
+    columns: ColumnsOption = None,
     alignments: Annotated[
         Path | None, typer.Option(help="Gold word alignments, a line for each pair: 0-0 1-2, possible links 1?3.")
     ] = None,
@@ -180,12 +181,12 @@ def _table(head: list[str], rows: list[list[str]]) -> Table:
     for name in head[1:]:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # categories are the user's, and may hold what Rich takes for markup
     return table
 
 
 def _facts(found: Evaluation) -> Table:
-    rows: dict[str, Any] = {"sentences": f"{found.sentences:,}", "exact match": f"{found.quality.exact:.1f} %"}
+    rows = {"sentences": f"{found.sentences:,}", "exact match": f"{found.quality.exact:.1f} %"}
     if found.likelihood is not None:
         rows["perplexity"] = f"{found.likelihood.perplexity:.3f} ({found.likelihood.tokens:,} target tokens)"
     if found.alignment is not None:
@@ -201,5 +202,5 @@ def _facts(found: Evaluation) -> Table:
     )
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     return table

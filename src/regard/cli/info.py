@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from regard.cli.options import JsonOption, ModelArgument, QuietOption, print_json
 from regard.runs.info import describe
@@ -21,5 +22,5 @@ def info(
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in facts.items():
-        table.add_row(key, f"{value:,}" if isinstance(value, int) else str(value))
+        table.add_row(Text(key), Text(f"{value:,}" if isinstance(value, int) else str(value)))
     Console().print(table)

@@ -18,8 +18,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from regard.data import ParallelText, read_parallel, read_table
-from regard.errors import ArgumentError
+from regard.data import Pair, ParallelText, open_reader, read_parallel, read_table
+from regard.errors import ArgumentError, DataError
 from regard.files import write_whole
 from regard.runs.translator import Translator, load
 
@@ -36,8 +36,14 @@ JsonFileOption = Annotated[Path | None, typer.Option("--json-file", help="Also w
 OutOption = Annotated[Path | None, typer.Option(help="File to write, whole or not at all; else standard output.")]
 SourceOption = Annotated[Path | None, typer.Option(help="Source sentences, one a line (.gz too, - is standard input).")]
 TargetOption = Annotated[Path | None, typer.Option(help="Their translations, line by line.")]
-PairsOption = Annotated[Path | None, typer.Option(help="Instead of both: a table, source TAB target.")]
-ColumnsOption = Annotated[str, typer.Option(help="With --pairs: the columns of source and target, from 1.")]
+PairsOption = Annotated[
+    Path | None,
+    typer.Option(help="Instead of both: a table (tab-separated, .csv, .jsonl, .parquet; - is tabs on standard input)."),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(help="With --pairs: the columns of source and target, numbers from 1 or names: en,de. Else 1,2."),
+]
 
 
 def open_model(directory: Path, device: str, threads: int | None) -> Translator:
@@ -51,26 +57,43 @@ def open_model(directory: Path, device: str, threads: int | None) -> Translator:
     return load(directory, device=device)
 
 
-def read_pairs(source: Path | None, target: Path | None, pairs: Path | None, columns: str) -> ParallelText:
-    """Parallel text from --source and --target, or from --pairs.
+def read_pairs(source: Path | None, target: Path | None, pairs: Path | None, columns: str | None) -> ParallelText:
+    """Parallel text from --source and --target, or from --pairs: whatever training reads, or a table on standard input.
 
     Raises:
-        ArgumentError: neither or both are given, or the columns are not two numbers.
-        DataError: a file cannot be used.
+        ArgumentError: neither or both are given, or the columns are not two numbers or two names, or go with no table.
+        DataError: a file cannot be used, or a row of it.
+        MissingExtraError: the library for this kind of table is not installed.
     """
     if (source is None) != (target is None) or (source is None) == (pairs is None):
         raise ArgumentError("give --source and --target, or --pairs")
     if pairs is not None:
-        return read_table(pairs, _columns(columns))
+        return _read_table(pairs, columns or "1,2")
+    if columns is not None:
+        raise ArgumentError("--columns belongs to --pairs")
     assert source is not None and target is not None
     return read_parallel(source, target)
 
 
-def _columns(text: str) -> tuple[int, int]:
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise ArgumentError(f"--columns {text}: expected two numbers from 1, for example 1,2")
-    return int(parts[0]) - 1, int(parts[1]) - 1
+def _read_table(path: Path, columns: str) -> ParallelText:
+    names = [name.strip() for name in columns.split(",")]
+    numbers = [int(name) for name in names if name.isdecimal()]
+    if len(names) != 2 or not all(names) or len(numbers) == 1 or 0 in numbers:
+        raise ArgumentError(f"--columns {columns}: expected two numbers from 1 or two names, for example 1,2 or en,de")
+    if str(path) == "-":
+        if not numbers:
+            raise ArgumentError(f"--columns {columns}: columns of a table on standard input are numbers from 1")
+        return read_table(path, (numbers[0] - 1, numbers[1] - 1))
+    reader = open_reader(Path(), pairs=str(path), columns=numbers or names)
+    pairs, lines = [], []
+    for row in reader.rows():
+        if row.problem is not None:
+            raise DataError(row.problem)
+        pairs.append(Pair(row.source, row.target))
+        lines.append(row.line)
+    if not pairs:
+        raise DataError(f"{reader.name}: there is no pair in it")
+    return ParallelText(tuple(pairs), tuple(lines), reader.name)
 
 
 def check_folder(option: str, path: Path | None, dash: bool = False) -> None:
@@ -159,7 +182,7 @@ def progress(hidden: bool = False) -> Iterator[Callable[[str, int, int | None], 
     console = Console(file=sys.stderr)
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -1,6 +1,7 @@
 """`regard score`: how probable the model finds given translations."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -26,6 +27,7 @@ from regard.cli.options import (
     say,
     write_lines,
 )
+from regard.errors import ArgumentError
 from regard.runs.scoring import Score, score_pairs
 
 
@@ -34,7 +36,7 @@ def score(
     source: SourceOption = None,
     target: TargetOption = None,
     pairs: PairsOption = None,
-    columns: ColumnsOption = "1,2",
+    columns: ColumnsOption = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Add each token and its log-probability.")] = False,
     as_json: JsonLinesOption = False,
     out: OutOption = None,
@@ -53,12 +55,14 @@ def score(
 
     --tokens: the sum, a tab, then each token and its log-probability, all with a space between (▁ marks a space).
 
-    --json: an object a line: line, source, target, log_prob, tokens, token_log_probs.
+    --json: an object a line: line (of the file, from 1), source, target, log_prob, tokens, token_log_probs.
 
     A pair with more tokens on a side than the model has positions gives nan (null in JSON) and a message on standard
     error; the exit code is then 1.
     """
     check_folder("--out", out, dash=True)
+    if as_json and tokens:
+        raise ArgumentError("give --tokens or --json, which has the tokens, too")
     text = read_pairs(source, target, pairs, columns)
     translator = open_model(model, device, threads)
     render = _json_line if as_json else _token_line if tokens else _sum_line
@@ -73,7 +77,7 @@ def score(
                     if one.problem is not None:
                         problems += 1
                         say(f"{text.where(one.line - 1)}: not scored: {one.problem}")
-                write("".join(map(render, scores)))
+                write("".join(render(replace(one, line=text.lines[one.line - 1])) for one in scores))
                 done += len(scores)
                 show("scored", done, len(text))
 

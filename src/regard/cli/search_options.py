@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from regard.decoding import (
     WhenCertain,
     WhenFull,
 )
+from regard.decoding.penalties import STRONGEST
 from regard.errors import ArgumentError
 from regard.runs.build import length_penalty
 from regard.runs.streaming import Settings
@@ -168,6 +170,8 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ArgumentError(f"{_option(name)} {value:g}: expected a number above 0")
+        if self.alpha is not None and not (isfinite(self.alpha) and self.alpha <= STRONGEST):
+            raise ArgumentError(f"--alpha {self.alpha:g}: expected a number from 0 to {STRONGEST:g}")
         if self.max_length is not None and self.min_length > self.max_length:
             raise ArgumentError(f"--min-length {self.min_length} is more than --max-length {self.max_length}")
         for name in ("prefixes", "constraints"):

@@ -25,8 +25,11 @@ def serve(
     seconds: Annotated[float, typer.Option(help="Most time for a request, its wait included.")] = DEFAULTS.seconds,
     batch: Annotated[int, typer.Option(min=1, help="Texts of several requests translated together.")] = DEFAULTS.batch,
     wait_ms: Annotated[
-        float, typer.Option(min=0, help="Milliseconds that a request waits for others to be translated with it.")
+        float, typer.Option(min=0, help="Milliseconds that a request waits for others to be translated with it, if the model is idle.")
     ] = 1000 * DEFAULTS.wait,
+    connections: Annotated[
+        int, typer.Option(min=1, help="Most open connections; with more, requests are refused.")
+    ] = DEFAULTS.connections,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -59,6 +62,7 @@ def serve(
         seconds=seconds,
         batch=batch,
         wait=wait_ms / 1000,
+        connections=connections,
     )
     if threads is not None:
         torch.set_num_threads(threads)

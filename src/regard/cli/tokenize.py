@@ -19,10 +19,11 @@ from regard.cli.options import (
     write_lines,
 )
 from regard.data import Tokenizer, display_name
+from regard.data.given_tokenizers import read_tokenizer
 from regard.data.pieces import PieceNames
 from regard.errors import ArgumentError, CheckpointError, DataError
 from regard.runs.directory import Tokenizers
-from regard.runs.streaming import read_chunks
+from regard.runs.streaming import check_input, read_chunks
 
 
 class Side(StrEnum):
@@ -35,10 +36,15 @@ class Side(StrEnum):
 TokenizerArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="MODEL", help="Directory made by `regard train`, or a tokenizer's file.", show_default=False
+        metavar="MODEL",
+        help="Directory made by `regard train`, or a tokenizer's file (a SentencePiece model, too).",
+        show_default=False,
     ),
 ]
-SideOption = Annotated[Side, typer.Option(help="Which tokenizer of a model that has two.")]
+SideOption = Annotated[
+    Side | None,
+    typer.Option(help="Which tokenizer of a model that has two; else source to tokenize, target to detokenize."),
+]
 Convert = Callable[[int, list[str]], Iterable[str]]
 """From lines, and the number of the first, to the lines to write."""
 
@@ -48,7 +54,7 @@ def tokenize(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Text, a sentence a line (.gz too); - is standard input.")
     ] = Path("-"),
-    side: SideOption = Side.source,
+    side: SideOption = None,
     ids: Annotated[bool, typer.Option("--ids", help="Write the numbers of the tokens instead of their names.")] = False,
     as_json: JsonLinesOption = False,
     out: OutOption = None,
@@ -66,7 +72,9 @@ def tokenize(
     --json: an object a line: line (from 1), text, tokens, ids, and spans, the first character of text that each token
     stands for and the one after its last.
     """
-    tokenizer = _open(model, side)
+    if ids and as_json:
+        raise ArgumentError("--ids and --json: the ids are written already; leave out --ids")
+    tokenizer = _open(model, side, Side.source, file, out)
 
     def names(first: int, lines: list[str]) -> Iterator[str]:
         return (" ".join(tokenizer.pieces(row)) + "\n" for row in tokenizer.encode_batch(lines))
@@ -87,7 +95,7 @@ def detokenize(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Tokens, a sentence a line (.gz too); - is standard input.")
     ] = Path("-"),
-    side: SideOption = Side.target,
+    side: SideOption = None,
     ids: Annotated[bool, typer.Option("--ids", help="Read the numbers of tokens instead of their names.")] = False,
     as_json: JsonLinesOption = False,
     out: OutOption = None,
@@ -102,7 +110,7 @@ def detokenize(
 
     --json: an object a line: line (from 1), text, tokens, ids.
     """
-    tokenizer = _open(model, side)
+    tokenizer = _open(model, side, Side.target, file, out)
     known = PieceNames(tokenizer)
     name = display_name(file)
 
@@ -126,13 +134,18 @@ def detokenize(
     _convert(file, out, quiet, "detokenized", everything if as_json else texts)
 
 
-def _open(model: Path, side: Side) -> Tokenizer:
+def _open(model: Path, side: Side | None, usual: Side, file: Path, out: Path | None) -> Tokenizer:
+    """The tokenizer, once it is sure that there is something to read and a place to write."""
+    check_folder("--out", out, dash=True)
+    check_input(file)
     if not model.is_dir():
-        return Tokenizer.load(model)
+        if side is not None:
+            raise ArgumentError(f"--side {side.value}: {model} is one tokenizer; leave out --side")
+        return read_tokenizer(model)
     found = Tokenizers.load(model)
     if found is None:
         raise CheckpointError(f"{model}: has no tokenizer; expected a directory made by `regard train`")
-    return found.source if side is Side.source else found.target
+    return found.source if (side or usual) is Side.source else found.target
 
 
 def _id(text: str, size: int) -> int:
@@ -145,7 +158,6 @@ def _id(text: str, size: int) -> int:
 
 def _convert(file: Path, out: Path | None, quiet: bool, what: str, convert: Convert) -> None:
     """Write what becomes of each line, while more come in."""
-    check_folder("--out", out, dash=True)
     busy = (str(file) == "-" and sys.stdin.isatty()) or (out is None and sys.stdout.isatty())
 
     def produce(write: Callable[[str], None]) -> None:

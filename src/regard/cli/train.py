@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regard.cli.options import JsonOption, QuietOption, progress
+from regard.cli.options import JsonOption, QuietOption, finite, print_json, progress
 from regard.cli.progress import TrainingDisplay, print_outlook
 from regard.errors import ArgumentError, RecipeError
 from regard.runs.logs import log_listener, tensorboard_listener
@@ -46,7 +46,10 @@ def train(
     init_from: Annotated[Path | None, typer.Option(help="Start from this model's tokenizers and weights.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would happen and how long it takes.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say what would happen and how long it takes (tokenises into a temporary folder)."
+        ),
     ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -89,7 +92,8 @@ def train(
     if main:
         display.finish(outcome)
     if main and as_json:
-        typer.echo(json.dumps(asdict(outcome) | {"directory": str(outcome.directory)}, ensure_ascii=False, indent=2))
+        metrics = {name: finite(value) for name, value in outcome.metrics.items()}
+        print_json(asdict(outcome) | {"metrics": metrics, "directory": str(outcome.directory)})
     if outcome.reason == "interrupted":
         raise typer.Exit(128 + signal.SIGINT)
 
@@ -101,7 +105,7 @@ def _estimate(recipe: Recipe, directory: Path, display: TrainingDisplay, as_json
     with tempfile.TemporaryDirectory(prefix="regard-dry-run-") as folder, progress(display.quiet) as show:
         outlook = Run(recipe, directory, display.say, show, prepared=Path(folder)).outlook()
     if as_json:
-        typer.echo(json.dumps(asdict(outlook), indent=2))
+        print_json(asdict(outlook))
     else:
         print_outlook(outlook)
 
@@ -136,7 +140,7 @@ def recipe_from_options(
         folder = [] if data is None else [f"data.folder={json.dumps(str(data.absolute()), ensure_ascii=False)}"]
         return read_recipe(recipe, [*folder, *settings])
     if not any(key in given for key in ("source", "target", "pairs")):
-        raise RecipeError("nothing to train on: give a recipe, or --source and --target, or --pairs")
+        raise RecipeError("no data: give a recipe, or --source and --target, or --pairs")
     start = str((data or Path()).absolute())
     return make_recipe({"data": given | {"folder": start}}, settings, origin="options")
 

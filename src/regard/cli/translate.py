@@ -49,8 +49,9 @@ from regard.cli.search_options import (
     TopPOption,
 )
 from regard.data import display_name
+from regard.errors import ArgumentError
 from regard.runs.ensembles import ensemble
-from regard.runs.streaming import Answer, read_chunks, translate_chunks, with_wishes
+from regard.runs.streaming import Answer, check_input, read_chunks, translate_chunks, with_wishes
 from regard.runs.translator import Translation, Translator
 
 
@@ -104,11 +105,11 @@ def translate(
 
     Works on streams: lines are answered in order while more come in, and a line typed is answered at once. An empty
     line gives an empty line. A line that can't be translated (with more tokens than the model has positions, or with
-    a prefix or phrase that can't be said) gives an empty line and a message with its number on standard error; the
-    exit code is then 1.
+    a prefix or phrase that can't be said, at all or under the rules) gives an empty line and a message with its number
+    on standard error; the exit code is then 1.
 
     --scores: SCORE TAB TRANSLATION. The score is the log-probability after the length penalty; nan where there is no
-    translation.
+    translation. Not with --nbest, --samples and --json, which write it themselves.
 
     --nbest N: up to N lines a sentence, best first, as Moses and Marian write them: NUMBER ||| TRANSLATION ||| SCORE,
     where NUMBER counts the input lines from 0. --samples N: the same, in the order in which they were drawn.
@@ -139,7 +140,13 @@ def translate(
         constraints=constraints,
     )
     options.check()
+    if scores and (as_json or options.several):
+        other = "--json" if as_json else "--nbest" if nbest is not None else "--samples"
+        raise ArgumentError(f"--scores and {other}: the scores are written already; leave out --scores")
     check_folder("--out", out, dash=True)
+    for each in (file, prefixes, constraints):
+        if each is not None:
+            check_input(each)
     translator = _open(model, others or [], device, threads)
     settings = options.settings(translator.decoding)
     render = _renderer(as_json, options.several, scores)

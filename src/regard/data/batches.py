@@ -9,8 +9,9 @@ many examples each has; an epoch then needs one array of indices, filled class b
 of examples at a time), and nothing else that grows with the corpus.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, overload
 
 import numpy as np
@@ -92,14 +93,18 @@ class TokenBatches:
         if number < 0:
             raise ArgumentError(f"epoch: got {number}, expected a whole number from 0")
         plan = self._first if self._weights is None or self._weights.constant else self._plan(number)
-        order = self._order(plan, number)
-        random = np.random.default_rng([self._seed, number])
+        return EpochBatches(lambda: self._shuffled(plan, number), plan.starts)
+
+    def _shuffled(self, plan: "_Plan", epoch: int) -> tuple[Integers, Indices]:
+        """The examples of an epoch in the order of its parts, and the order of the parts."""
+        order = self._order(plan, epoch)
+        random = np.random.default_rng([self._seed, epoch])
         start = 0
         for count in plan.counts[plan.classes].tolist():
             if count > 1:
                 random.shuffle(order[start : start + count])
             start += count
-        return EpochBatches(order, plan.starts, random.permutation(len(plan.starts)))
+        return order, random.permutation(len(plan.starts))
 
     def _plan(self, epoch: int) -> "_Plan":
         codes, counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -145,14 +150,18 @@ class TokenBatches:
 
 
 class EpochBatches(Sequence[Indices]):
-    """The batches of one epoch; each is made when it is asked for."""
+    """The batches of one epoch. Their number is known; the order is made when the first batch is asked for."""
 
-    def __init__(self, order: Integers, starts: Indices, shuffled: Indices) -> None:
-        """Batch b is the `shuffled[b]`-th part of `order`, whose parts begin at `starts`."""
-        self._order, self._starts, self._shuffled = order, starts, shuffled
+    def __init__(self, make: Callable[[], tuple[Integers, Indices]], starts: Indices) -> None:
+        """Batch b is the `shuffled[b]`-th part of `order`, with `order, shuffled = make()`; parts begin at `starts`."""
+        self._make, self._starts = make, starts
+
+    @cached_property
+    def _made(self) -> tuple[Integers, Indices]:
+        return self._make()
 
     def __len__(self) -> int:
-        return len(self._shuffled)
+        return len(self._starts)
 
     @overload
     def __getitem__(self, index: int) -> Indices: ...
@@ -161,9 +170,10 @@ class EpochBatches(Sequence[Indices]):
     def __getitem__(self, index: int | slice) -> Indices | list[Indices]:
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
-        part = int(self._shuffled[index])
-        stop = self._starts[part + 1] if part + 1 < len(self._starts) else len(self._order)
-        return self._order[self._starts[part] : stop].astype(np.int64)
+        order, shuffled = self._made
+        part = int(shuffled[index])
+        stop = self._starts[part + 1] if part + 1 < len(self._starts) else len(order)
+        return order[self._starts[part] : stop].astype(np.int64)
 
 
 def inference_batches(lengths: ArrayLike, tokens_per_batch: int, max_rows: int) -> list[Indices]:

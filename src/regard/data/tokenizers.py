@@ -54,6 +54,7 @@ class Tokenizer:
 
     Attributes:
         kind: "bpe", "unigram", "word", "char" or "given".
+        content: the JSON text of its file.
         vocab_size: how many ids there are, the specials among them; it can be less than what was asked for.
         pad_id, bos_id, eos_id, unk_id: the ids of the specials.
         notes: what `read_tokenizer` changed in a given tokenizer, a sentence each.
@@ -70,7 +71,7 @@ class Tokenizer:
         Raises:
             CheckpointError: the content is damaged or is not a tokenizer of this package.
         """
-        self._content = content
+        self.content = content
         frame = parse_frame(content, name)
         read = trained_contents if frame.get("added_tokens") == [] else given_contents
         self._contents: Contents = read(frame, name)
@@ -237,7 +238,7 @@ class Tokenizer:
 
         The same tokenizer gives the same bytes.
         """
-        write_text(Path(path), self._content)
+        write_text(Path(path), self.content)
 
     @classmethod
     def load(cls, path: Path | str) -> "Tokenizer":

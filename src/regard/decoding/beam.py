@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regard.decoding.beam_loop import run_beams
+from regard.decoding.beam_loop import BeamRules, run_beams
 from regard.decoding.candidates import Candidates, best_continuations
 from regard.decoding.greedy import greedy
 from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.limits import Limits
 from regard.decoding.penalties import LengthPenalty
 from regard.decoding.protocol import StepModel, check_best, first_tokens
 from regard.decoding.stopping import Stopping
-from regard.errors import ArgumentError
 from regard.layers.state import State
 
 
@@ -71,27 +71,24 @@ def beam_search(
         ArgumentError: `beam`, `nbest` or a length out of range; a state that is not from `start`;
             log-probabilities that are NaN, +inf or of a wrong shape.
     """
-    if beam < 1:
-        raise ArgumentError(f"beam is {beam}; expected at least 1")
-    if not 1 <= nbest <= beam:
-        raise ArgumentError(f"nbest is {nbest}; expected at least 1 and at most the beam, {beam}")
-    if beam == 1:
-        found_one = greedy(model, state, bos=bos, eos=eos, max_length=max_length, min_length=min_length)
-        return [[_penalised(one, penalty)] for one in found_one]
-    chooser = _Best(first_tokens(state, bos).shape[0], beam)
-    return run_beams(
-        model,
-        state,
-        chooser,
-        beam=beam,
-        bos=bos,
-        eos=eos,
-        max_length=max_length,
-        min_length=min_length,
-        nbest=nbest,
-        penalty=penalty,
-        stopping=stopping,
-    )
+    limits = Limits(bos, eos, max_length, min_length)
+    return best_sequences(model, state, limits, BeamRules(beam, nbest, penalty, stopping))
+
+
+def best_sequences(model: StepModel, state: State, limits: Limits, rules: BeamRules) -> list[list[Hypothesis]]:
+    """`beam_search`, its arguments in two objects."""
+    if rules.beam == 1:
+        found = greedy(
+            model,
+            state,
+            bos=limits.bos,
+            eos=limits.eos,
+            max_length=limits.max_length,
+            min_length=limits.min_length,
+        )
+        return [[_penalised(one, rules.penalty)] for one in found]
+    chooser = _Best(first_tokens(state, limits.bos).shape[0], rules.beam)
+    return run_beams(model, state, chooser, limits, rules)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -9,11 +10,39 @@ from torch import Tensor
 
 from regard.decoding.candidates import Candidates
 from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.limits import Limits
 from regard.decoding.penalties import LengthPenalty
 from regard.decoding.pool import Pool
 from regard.decoding.protocol import StepModel, first_tokens, length_limits, next_log_probs
 from regard.decoding.stopping import Stopping, WhenFull
+from regard.errors import ArgumentError
 from regard.layers.state import State
+
+
+@dataclass(frozen=True)
+class BeamRules:
+    """What all beam searches have in common.
+
+    Attributes:
+        beam: hypotheses kept for each sentence, at least 1.
+        nbest: how many are returned, at most `beam`.
+        penalty: how scores come from log-probability and length.
+        stopping: when the search for a sentence ends.
+
+    Raises:
+        ArgumentError: `beam` or `nbest` out of range.
+    """
+
+    beam: int
+    nbest: int
+    penalty: LengthPenalty
+    stopping: Stopping
+
+    def __post_init__(self) -> None:
+        if self.beam < 1:
+            raise ArgumentError(f"beam is {self.beam}; expected at least 1")
+        if not 1 <= self.nbest <= self.beam:
+            raise ArgumentError(f"nbest is {self.nbest}; expected at least 1 and at most the beam, {self.beam}")
 
 
 class Chooser(Protocol):
@@ -68,31 +97,25 @@ def run_beams(
     model: StepModel,
     state: State,
     chooser: Chooser,
-    *,
-    beam: int,
-    bos: int,
-    eos: int,
-    max_length: int | Tensor,
-    min_length: int,
-    nbest: int,
-    penalty: LengthPenalty,
-    stopping: Stopping,
+    limits: Limits,
+    rules: BeamRules,
 ) -> list[list[Hypothesis]]:
-    """Up to `nbest` hypotheses of each row, by the rules of `beam_search` and the chooser's candidates.
+    """Up to `rules.nbest` hypotheses of each row, by the rules of `beam_search` and the chooser's candidates.
 
     One call of `step` for each token, with S · `groups` · `beam` hypotheses (S · `groups` at the first). A beam that
-    is done runs no further; a sentence leaves the batch when all of its beams are. Arguments and errors as for
-    `beam_search`. A beam of 1 ends where `eos` is its best candidate.
+    is done runs no further; a sentence leaves the batch when all of its beams are. Errors as for `beam_search`.
+    A beam of 1 ends where `eos` is its best candidate.
     """
-    tokens = first_tokens(state, bos)
-    limits = length_limits(max_length, min_length, tokens)
+    beam, eos, penalty = rules.beam, limits.eos, rules.penalty
+    stopping = WhenFull() if beam == 1 else rules.stopping
+    tokens = first_tokens(state, limits.bos)
+    longest = length_limits(limits.max_length, limits.min_length, tokens)
     groups = chooser.groups
-    stopping = WhenFull() if beam == 1 else stopping
     device = tokens.device
     with torch.no_grad():
         sentences = torch.arange(tokens.shape[0], device=device)
         rows = _rows_of(sentences, groups)  # (R,) numbers of the rows in the layout
-        limits = limits[rows // groups]
+        longest = longest[rows // groups]
         if groups > 1:
             tokens, state = tokens[rows // groups], state.select_hypotheses(rows // groups)
         pool = Pool(sentences=rows.shape[0], beam=beam, eos=eos, device=device)
@@ -100,12 +123,12 @@ def run_beams(
         memory = chooser.start(device)
         step = 0
         while pool.active.shape[0]:
-            log_probs, state = next_log_probs(model, tokens, state, eos if step < min_length else None)
-            found, remembered = chooser.choose(log_probs, totals, memory, sentences, limits - step - 1, step)
+            log_probs, state = next_log_probs(model, tokens, state, eos if step < limits.min_length else None)
+            found, remembered = chooser.choose(log_probs, totals, memory, sentences, longest - step - 1, step)
             runs_on = first_running(found, eos, beam)  # (R, beam)
 
             at = torch.searchsorted(rows, pool.active)  # (A,) where the rows that are not done lie
-            last = limits[at] == step + 1
+            last = longest[at] == step + 1
             active = _select(found, at)
             pool.extend(active, runs_on[at], totals[at])
             ended = (active.totals > -torch.inf) & ((active.tokens == eos) | last[:, None])
@@ -116,7 +139,7 @@ def run_beams(
             totals = found.totals.gather(1, runs_on)
             running = totals[at].amax(1)
             step += 1
-            done = last | (running == -torch.inf) | stopping.done(running, pool.worst, step, limits[at], penalty)
+            done = last | (running == -torch.inf) | stopping.done(running, pool.worst, step, longest[at], penalty)
             kept = torch.arange(sentences.shape[0], device=device)
             if bool(done.any()):
                 pool.close(done, penalty)
@@ -127,12 +150,12 @@ def run_beams(
                 state = state.select_sentences(kept)
             lies = _rows_of(kept, groups)
             sentences, rows, runs_on = sentences[kept], rows[lies], runs_on[lies]
-            totals, limits = totals[lies], limits[lies]
+            totals, longest = totals[lies], longest[lies]
             tokens = found.tokens[lies].gather(1, runs_on).flatten()
             memory = remembered[lies].gather(1, runs_on[:, :, None].expand(-1, -1, remembered.shape[2]))
             parents = found.parents[lies].gather(1, runs_on) + lies[:, None] * width
             state = state.select_hypotheses(parents.flatten())
-    return pool.best(nbest)
+    return pool.best(rules.nbest)
 
 
 def _rows_of(sentences: Tensor, groups: int) -> Tensor:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import isfinite
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from regard.decoding.beam import beam_search
-from regard.decoding.beam_loop import first_running, run_beams
+from regard.decoding.beam import best_sequences
+from regard.decoding.beam_loop import BeamRules, first_running, run_beams
 from regard.decoding.candidates import Candidates, best_continuations
 from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.limits import Limits
 from regard.decoding.penalties import Average, LengthPenalty
 from regard.decoding.protocol import StepModel, check_best, first_tokens
-from regard.decoding.search import Limits
 from regard.decoding.stopping import Stopping, WhenBehind
 from regard.errors import ArgumentError
 from regard.layers.state import State
@@ -24,21 +25,15 @@ from regard.layers.state import State
 def diverse_beam_search(
     model: StepModel,
     state: State,
+    limits: Limits,
+    rules: BeamRules,
     *,
-    beam: int,
     groups: int,
     strength: float,
-    bos: int,
-    eos: int,
-    max_length: int | Tensor,
-    min_length: int = 0,
-    nbest: int = 1,
-    penalty: LengthPenalty,
-    stopping: Stopping,
 ) -> list[list[Hypothesis]]:
     """Beam search in groups, with Hamming diversity. Vijayakumar et al. 2018 (arXiv:1610.02424), algorithm 1.
 
-    The beam is divided into `groups` of `beam` / `groups` hypotheses. At each step the groups choose in turn, and a
+    The beam is divided into `groups` of beam / `groups` hypotheses. At each step the groups choose in turn, and a
     token's log-probability is lowered by `strength` times the number of hypotheses of earlier groups that run on
     with it at this step. What a hypothesis has been lowered by stays with it: its group compares sums of lowered
     log-probabilities, as in the code of the paper's authors. Apart from that each group is a beam search of its own,
@@ -54,55 +49,26 @@ def diverse_beam_search(
     Args:
         model: only its `step` is called, once for each token, with all groups.
         state: from `model.start(batch)`.
-        beam: hypotheses kept for each sentence, all groups together.
-        groups: how many groups; must divide `beam`.
+        limits: as for every search.
+        rules: `beam` counts the hypotheses of all groups; the stopping rule is applied to each group.
+        groups: how many groups; must divide the beam.
         strength: by how much a token is lowered, 0 or more; the paper found 0.2 to 0.8 good.
-        bos, eos, max_length, min_length, penalty, stopping: as for `beam_search`; the rule is applied to each group.
-        nbest: how many hypotheses to return for each sentence, at most `beam`.
 
     Returns:
-        For each sentence up to `nbest` hypotheses of all groups, at least one, best score first; ties by earlier
+        For each sentence up to `rules.nbest` hypotheses of all groups, at least one, best score first; ties by earlier
         group, then earlier end. What several groups found is returned once, so there can be fewer than `nbest`.
 
     Raises:
-        ArgumentError: as for `beam_search`; `groups` does not divide `beam`; a strength that is negative or no number.
+        ArgumentError: as for `beam_search`; `groups` does not divide the beam; a strength that is negative or no
+            number.
     """
-    if beam < 1:
-        raise ArgumentError(f"beam is {beam}; expected at least 1")
-    if groups < 1 or beam % groups:
-        raise ArgumentError(f"groups is {groups}; expected at least 1 and a divisor of the beam, {beam}")
-    if not (strength >= 0 and isfinite(strength)):
-        raise ArgumentError(f"strength is {strength}; expected a number, 0 or more")
-    if not 1 <= nbest <= beam:
-        raise ArgumentError(f"nbest is {nbest}; expected at least 1 and at most the beam, {beam}")
+    _check(rules.beam, groups, strength)
     if groups == 1:
-        return beam_search(
-            model,
-            state,
-            beam=beam,
-            bos=bos,
-            eos=eos,
-            max_length=max_length,
-            min_length=min_length,
-            nbest=nbest,
-            penalty=penalty,
-            stopping=stopping,
-        )
-    width = beam // groups
-    found = run_beams(
-        model,
-        state,
-        _Hamming(first_tokens(state, bos).shape[0], groups, width, strength, eos),
-        beam=width,
-        bos=bos,
-        eos=eos,
-        max_length=max_length,
-        min_length=min_length,
-        nbest=width,
-        penalty=penalty,
-        stopping=stopping,
-    )
-    return [_merged(found[first : first + groups])[:nbest] for first in range(0, len(found), groups)]
+        return best_sequences(model, state, limits, rules)
+    width = rules.beam // groups
+    chooser = _Hamming(first_tokens(state, limits.bos).shape[0], groups, width, strength, limits.eos)
+    found = run_beams(model, state, chooser, limits, replace(rules, beam=width, nbest=width))
+    return [_merged(found[first : first + groups])[: rules.nbest] for first in range(0, len(found), groups)]
 
 
 @dataclass(frozen=True)
@@ -117,8 +83,12 @@ class DiverseBeam:
         nbest: how many are returned, at most `width`.
         penalty: how scores come from log-probability and length.
         stopping: when the search of a group ends.
+
+    Raises:
+        ArgumentError: `width`, `groups`, `strength` or `nbest` out of range.
     """
 
+    takes_constraints: ClassVar[bool] = False
     width: int
     groups: int
     strength: float = 0.5
@@ -126,22 +96,23 @@ class DiverseBeam:
     penalty: LengthPenalty = field(default_factory=Average)
     stopping: Stopping = field(default_factory=WhenBehind)
 
+    def __post_init__(self) -> None:
+        self._rules()
+        _check(self.width, self.groups, self.strength)
+
     def run(self, model: StepModel, state: State, limits: Limits) -> list[list[Hypothesis]]:
         """Up to `nbest` different hypotheses for each sentence, best score first."""
-        return diverse_beam_search(
-            model,
-            state,
-            beam=self.width,
-            groups=self.groups,
-            strength=self.strength,
-            bos=limits.bos,
-            eos=limits.eos,
-            max_length=limits.max_length,
-            min_length=limits.min_length,
-            nbest=self.nbest,
-            penalty=self.penalty,
-            stopping=self.stopping,
-        )
+        return diverse_beam_search(model, state, limits, self._rules(), groups=self.groups, strength=self.strength)
+
+    def _rules(self) -> BeamRules:
+        return BeamRules(self.width, self.nbest, self.penalty, self.stopping)
+
+
+def _check(beam: int, groups: int, strength: float) -> None:
+    if groups < 1 or beam % groups:
+        raise ArgumentError(f"groups is {groups}; expected at least 1 and a divisor of the beam, {beam}")
+    if not (strength >= 0 and isfinite(strength)):
+        raise ArgumentError(f"strength is {strength}; expected a number, 0 or more")
 
 
 def _merged(of_groups: list[list[Hypothesis]]) -> list[Hypothesis]:

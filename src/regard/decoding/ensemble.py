@@ -47,6 +47,8 @@ class Ensemble:
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Feeds the tokens to every member: the logarithm of the mean probability of the next token (N, V′).
 
+        In single precision at least, whatever the members' own.
+
         Raises:
             ArgumentError: the members' vocabularies are of different sizes.
         """
@@ -59,6 +61,7 @@ class Ensemble:
 
 
 def log_mean(log_probs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """log Σ wᵢ·exp(log pᵢ) of tensors of one shape; −inf where all are."""
-    weighted = [each + math.log(weight) for each, weight in zip(log_probs, weights, strict=True)]
+    """log Σ wᵢ·exp(log pᵢ) of tensors of one shape, in single precision at least; −inf where all are."""
+    wide = [each.to(torch.promote_types(each.dtype, torch.float32)) for each in log_probs]
+    weighted = [each + math.log(weight) for each, weight in zip(wide, weights, strict=True)]
     return torch.stack(weighted).logsumexp(0)

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from regard.decoding.beam import beam_search
-from regard.decoding.beam_loop import run_beams
+from regard.decoding.beam import best_sequences
+from regard.decoding.beam_loop import BeamRules, run_beams
 from regard.decoding.candidates import Candidates, best_continuations
-from regard.decoding.constraints import Constraints, ConstraintTables, check_constraints, needed_length
+from regard.decoding.constraints import ConstraintTables, check_constraints, needed_length
 from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.limits import Limits
 from regard.decoding.penalties import Average, LengthPenalty
 from regard.decoding.protocol import StepModel, check_best, first_tokens, length_limits
-from regard.decoding.search import Limits
 from regard.decoding.stopping import Stopping, WhenBehind
 from regard.errors import ArgumentError
 from regard.layers.state import State
 
 
-def constrained_beam_search(
-    model: StepModel,
-    state: State,
-    *,
-    constraints: Sequence[Constraints],
-    beam: int,
-    bos: int,
-    eos: int,
-    max_length: int | Tensor,
-    min_length: int = 0,
-    nbest: int = 1,
-    penalty: LengthPenalty,
-    stopping: Stopping,
-) -> list[list[Hypothesis]]:
+def constrained_beam_search(model: StepModel, state: State, limits: Limits, rules: BeamRules) -> list[list[Hypothesis]]:
     """The best sequences that contain given phrases, by dynamic beam allocation.
 
     Post and Vilar 2018 (arXiv:1804.06609), in the vectorised form of Hu et al. 2019 (N19-1090). A sentence has any
@@ -66,8 +53,8 @@ def constrained_beam_search(
     Args:
         model: only its `step` is called.
         state: from `model.start(batch)`.
-        constraints: of each sentence, empty for none. A token beyond the model's vocabulary has probability zero.
-        beam, bos, eos, max_length, min_length, nbest, penalty, stopping: as for `beam_search`.
+        limits: with the constraints of each sentence. A token beyond the model's vocabulary has probability zero.
+        rules: as for `beam_search`.
 
     Returns:
         For each sentence up to `nbest` hypotheses, at least one, best score first, ties by earlier end.
@@ -78,93 +65,60 @@ def constrained_beam_search(
             `max_length`, or whose `min_length` leaves no room for `eos`. The message has the sentence's place in the
             batch, from 0.
     """
-    if beam < 1:
-        raise ArgumentError(f"beam is {beam}; expected at least 1")
-    if not 1 <= nbest <= beam:
-        raise ArgumentError(f"nbest is {nbest}; expected at least 1 and at most the beam, {beam}")
-    tokens = first_tokens(state, bos)
-    limits = length_limits(max_length, min_length, tokens).tolist()
-    if len(constraints) != len(limits):
+    tokens = first_tokens(state, limits.bos)
+    if limits.constraints:
+        _check(limits, length_limits(limits.max_length, limits.min_length, tokens).tolist())
+    if not any(limits.constraints):
+        return best_sequences(model, state, limits, rules)
+    chooser = _Allocation(ConstraintTables(limits.constraints, tokens.device), rules.beam, limits.eos)
+    return run_beams(model, state, chooser, limits, rules)
+
+
+def _check(limits: Limits, longest: list[int]) -> None:
+    """Refuses constraints that are not for these sentences, or that no sequence of these lengths can contain."""
+    if len(limits.constraints) != len(longest):
         raise ArgumentError(
-            f"constraints are for {len(constraints)} sentences; expected one list for each, {len(limits)}"
+            f"constraints are for {len(limits.constraints)} sentences; expected one list for each, {len(longest)}"
         )
-    for number, (row, limit) in enumerate(zip(constraints, limits, strict=True)):
-        check_constraints(row, f"sentence {number}", eos)
-        needed = max(needed_length(row), min_length) + 1
+    for number, (row, limit) in enumerate(zip(limits.constraints, longest, strict=True)):
+        check_constraints(row, f"sentence {number}", limits.eos)
+        needed = max(needed_length(row), limits.min_length) + 1
         if row and needed > limit:
             raise ArgumentError(
                 f"sentence {number}: max_length is {limit}; expected at least {needed}, "
-                f"for phrases of {needed_length(row)} tokens, min_length {min_length}, and the end symbol"
+                f"for phrases of {needed_length(row)} tokens, min_length {limits.min_length}, and the end symbol"
             )
-    if not any(constraints):
-        return beam_search(
-            model,
-            state,
-            beam=beam,
-            bos=bos,
-            eos=eos,
-            max_length=max_length,
-            min_length=min_length,
-            nbest=nbest,
-            penalty=penalty,
-            stopping=stopping,
-        )
-    return run_beams(
-        model,
-        state,
-        _Allocation(ConstraintTables(constraints, tokens.device), beam, eos),
-        beam=beam,
-        bos=bos,
-        eos=eos,
-        max_length=max_length,
-        min_length=min_length,
-        nbest=nbest,
-        penalty=penalty,
-        stopping=stopping,
-    )
 
 
 @dataclass(frozen=True)
 class ConstrainedBeam:
-    """Beam search for sequences that contain given phrases; see `constrained_beam_search`.
-
-    A search serves any number of batches, but phrases belong to sentences: `with_constraints` gives the search for
-    one batch.
+    """Beam search for sequences that contain the phrases of `limits.constraints`; see `constrained_beam_search`.
 
     Attributes:
         width: hypotheses kept for each sentence, at least 1.
         nbest: how many are returned, at most `width`.
         penalty: how scores come from log-probability and length.
         stopping: when the search for a sentence ends.
-        constraints: of each sentence of the batch that `run` gets, in its order; None: there are none.
+
+    Raises:
+        ArgumentError: `width` or `nbest` out of range.
     """
 
+    takes_constraints: ClassVar[bool] = True
     width: int
     nbest: int = 1
     penalty: LengthPenalty = field(default_factory=Average)
     stopping: Stopping = field(default_factory=WhenBehind)
-    constraints: Sequence[Constraints] | None = None
 
-    def with_constraints(self, constraints: Sequence[Constraints]) -> ConstrainedBeam:
-        """The same search for a batch whose sentences have these constraints, in its order; empty for none."""
-        return replace(self, constraints=constraints)
+    def __post_init__(self) -> None:
+        self._rules()
 
     def run(self, model: StepModel, state: State, limits: Limits) -> list[list[Hypothesis]]:
         """Up to `nbest` hypotheses for each sentence, best score first."""
-        count = first_tokens(state, limits.bos).shape[0]
-        return constrained_beam_search(
-            model,
-            state,
-            constraints=[()] * count if self.constraints is None else self.constraints,
-            beam=self.width,
-            bos=limits.bos,
-            eos=limits.eos,
-            max_length=limits.max_length,
-            min_length=limits.min_length,
-            nbest=self.nbest,
-            penalty=self.penalty,
-            stopping=self.stopping,
-        )
+        return constrained_beam_search(model, state, limits, self._rules())
+
+    def _rules(self) -> BeamRules:
+        return BeamRules(self.width, self.nbest, self.penalty, self.stopping)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,16 @@ log-probability.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from regard.errors import ArgumentError
+
+STRONGEST = 10.0  # beyond that, all scores become equal, or infinite
 
 
 class LengthPenalty(Protocol):
@@ -52,9 +57,15 @@ class Average:
     """score = log P / |Y|^alpha: 1 is the mean per token, 0 no penalty, negative prefers short sequences.
 
     Hugging Face: `length_penalty=alpha`.
+
+    Raises:
+        ArgumentError: alpha is not a number from -10 to 10.
     """
 
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_alpha("Average", self.alpha)
 
     def score(self, log_prob: Tensor, length: int | Tensor) -> Tensor:
         """log P / |Y|^alpha."""
@@ -70,9 +81,15 @@ class GNMT:
     """score = log P / ((5 + |Y|) / 6)^alpha. Wu et al. 2016 (arXiv:1609.08144), equation 14.
 
     Without its coverage term. The paper found alpha between 0.6 and 0.7 best. |Y| counts the end symbol.
+
+    Raises:
+        ArgumentError: alpha is not a number from -10 to 10.
     """
 
     alpha: float = 0.6
+
+    def __post_init__(self) -> None:
+        _check_alpha("GNMT", self.alpha)
 
     def score(self, log_prob: Tensor, length: int | Tensor) -> Tensor:
         """log P / ((5 + |Y|) / 6)^alpha."""
@@ -81,6 +98,11 @@ class GNMT:
     def best_possible(self, log_prob: Tensor, length: int | Tensor, max_length: int | Tensor) -> Tensor:
         """The better of now and longest: at a fixed log-probability the score is monotone in the length."""
         return torch.maximum(self.score(log_prob, length), self.score(log_prob, max_length))
+
+
+def _check_alpha(name: str, alpha: float) -> None:
+    if not (math.isfinite(alpha) and abs(alpha) <= STRONGEST):
+        raise ArgumentError(f"{name}: alpha is {alpha}; expected a number from {-STRONGEST:g} to {STRONGEST:g}")
 
 
 def _at_least_one(length: int | Tensor, log_prob: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Rules about what may be said next, for any search: they change a model's log-probabilities before it sees them.
 
-`Ruled(model, rules)` is a model itself. Its State carries, beside the model's, the tokens each hypothesis has said, so
+`Ruled(model, rules)` is a model itself. Its State carries, beside the model's, the tokens each hypothesis was fed, so
 that rules follow hypotheses through every selection. Scores and log-probabilities of hypotheses are those after the
 rules, and are not normalised again: a forbidden token's probability is lost, not given to the others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from regard.decoding.protocol import StepModel
 from regard.errors import ArgumentError
 from regard.layers.state import State
 
-MODEL, SAID = "model", "said"  # names of the states in the State of `Ruled`
+MODEL, FED = "model", "fed"  # names of the states in the State of `Ruled`
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,15 @@ class Ruled:
                 found = {key: value.shape[0] for key, value in own.items()}
                 raise ArgumentError(f"{type(rule).__name__} is for {found} sentences; the batch has {sentences}")
             states[name] = State(own, {}, inner.position)
-        said = torch.zeros((sentences, 0), dtype=torch.int64, device=device)
-        return merged(states | {SAID: State({}, {"tokens": said}, inner.position)})
+        fed = torch.zeros((sentences, 0), dtype=torch.int64, device=device)
+        return merged(states | {FED: State({}, {"tokens": fed}, inner.position)})
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """The model's step, and the rules applied to its log-probabilities."""
-        said = part(state, SAID).hypothesis["tokens"]
-        if state.position:  # what is fed first is the start symbol
-            said = torch.cat((said, tokens[:, None]), 1)
+        fed = torch.cat((part(state, FED).hypothesis["tokens"], tokens[:, None]), 1)
+        said = fed[:, 1:]  # what is fed first is the start symbol
         model, after = self.model.step(tokens, part(state, MODEL))
-        states = {MODEL: after, SAID: State({}, {"tokens": said}, after.position)}
+        states = {MODEL: after, FED: State({}, {"tokens": fed}, after.position)}
         log_probs = model
         for name, rule in self._named():
             own = part(state, name).sentence
@@ -139,14 +139,14 @@ class RepetitionPenalty:
         r: 1 changes nothing; above 1 discourages, below 1 encourages repetition.
 
     Raises:
-        ArgumentError: r is not above 0.
+        ArgumentError: r is not a number above 0.
     """
 
     r: float
 
     def __post_init__(self) -> None:
-        if not self.r > 0:
-            raise ArgumentError(f"RepetitionPenalty: r is {self.r}; expected above 0")
+        if not 0 < self.r < math.inf:
+            raise ArgumentError(f"RepetitionPenalty: r is {self.r}; expected a number above 0")
 
     def tensors(self) -> dict[str, Tensor]:
         """None."""
@@ -170,7 +170,7 @@ class Forbidden:
             others.
 
     Raises:
-        ArgumentError: a phrase is empty.
+        ArgumentError: a phrase is empty, or has a negative token.
     """
 
     phrases: tuple[tuple[int, ...], ...]
@@ -178,6 +178,9 @@ class Forbidden:
     def __post_init__(self) -> None:
         if not all(self.phrases):
             raise ArgumentError("Forbidden: a phrase is empty; expected at least one token in each")
+        for phrase in self.phrases:
+            if min(phrase) < 0:
+                raise ArgumentError(f"Forbidden: a phrase is {tuple(phrase)}; expected tokens, 0 or more")
 
     def tensors(self) -> dict[str, Tensor]:
         """None."""
@@ -210,7 +213,7 @@ class ForcedPrefix:
         ranks: int64 (V,) the rank of each token, for `endings`.
 
     Raises:
-        ArgumentError: `endings` without `ranks`, or not for the same tokens.
+        ArgumentError: a negative token; `endings` without `ranks`, or not for the same tokens.
     """
 
     prefixes: tuple[tuple[int, ...], ...]
@@ -218,6 +221,9 @@ class ForcedPrefix:
     ranks: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for prefix in self.prefixes:
+            if min(prefix, default=0) < 0:
+                raise ArgumentError(f"ForcedPrefix: a prefix is {tuple(prefix)}; expected tokens, 0 or more")
         if (self.endings is None) != (self.ranks is None):
             raise ArgumentError("ForcedPrefix: endings and ranks are given together or not at all")
         if self.endings is not None and [*map(len, self.endings)] != [*map(len, self.prefixes)]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from regard.decoding.filters import Filter
 from regard.decoding.hypothesis import Hypothesis, hypothesis
+from regard.decoding.limits import Limits
 from regard.decoding.protocol import StepModel, check_best, first_tokens, length_limits, next_log_probs
-from regard.decoding.search import Limits
 from regard.errors import ArgumentError
 from regard.layers.state import State
 
@@ -39,6 +40,7 @@ class Sampling:
         ArgumentError: a temperature that is not above 0 and finite, or no samples.
     """
 
+    takes_constraints: ClassVar[bool] = False
     temperature: float = 1.0
     filters: tuple[Filter, ...] = ()
     samples: int = 1
@@ -85,7 +87,7 @@ def sample(
     Sample i of a sentence is a function of the model, the sentence and its key: the other sentences of the batch and
     the number of samples have no part in it, nor has the device. (A model's log-probabilities differ in their last
     digits from batch to batch. That changes a token only where the two largest sums of log-probability and noise are
-    as near: about once in a million draws in float32.)
+    as near as that.)
 
     All samples of a sentence read the one memory of that sentence. A sample that is done takes no place any more
     where all sentences have one; a sentence leaves the batch with its last sample.

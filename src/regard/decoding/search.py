@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor
-
-from regard.decoding.beam import beam_search
+from regard.decoding.beam import best_sequences
+from regard.decoding.beam_loop import BeamRules
 from regard.decoding.greedy import greedy
 from regard.decoding.hypothesis import Hypothesis
+from regard.decoding.limits import Limits
 from regard.decoding.penalties import Average, LengthPenalty
 from regard.decoding.protocol import StepModel
 from regard.decoding.stopping import Stopping, WhenBehind
 from regard.layers.state import State
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What every search is told about the sentences of a batch.
+@runtime_checkable
+class Search(Protocol):
+    """A way of looking for sequences. An immutable object: one can serve any number of batches.
 
     Attributes:
-        bos: the token fed first.
-        eos: the token that ends a sequence.
-        max_length: the largest number of tokens without `eos`, an int or an integer tensor (S,).
-        min_length: `eos` is forbidden before that many tokens; `max_length` wins where it is smaller.
-        keys: one integer per sentence, from which its random draws follow; only a search that draws reads it.
+        takes_constraints: whether it keeps to the phrases of `limits.constraints`.
     """
 
-    bos: int
-    eos: int
-    max_length: int | Tensor
-    min_length: int = 0
-    keys: tuple[int, ...] = ()
-
-
-class Search(Protocol):
-    """A way of looking for sequences. An immutable object: one can serve any number of batches."""
+    takes_constraints: ClassVar[bool]
 
     @property
     def width(self) -> int:
@@ -59,6 +47,8 @@ class Search(Protocol):
 @dataclass(frozen=True)
 class Greedy:
     """The most probable token, step by step; see `greedy`. One hypothesis, its score the log-probability."""
+
+    takes_constraints: ClassVar[bool] = False
 
     @property
     def width(self) -> int:
@@ -87,24 +77,23 @@ class Beam:
         nbest: how many are returned, at most `width`.
         penalty: how scores come from log-probability and length.
         stopping: when the search for a sentence ends.
+
+    Raises:
+        ArgumentError: `width` or `nbest` out of range.
     """
 
+    takes_constraints: ClassVar[bool] = False
     width: int
     nbest: int = 1
     penalty: LengthPenalty = field(default_factory=Average)
     stopping: Stopping = field(default_factory=WhenBehind)
 
+    def __post_init__(self) -> None:
+        self._rules()
+
     def run(self, model: StepModel, state: State, limits: Limits) -> list[list[Hypothesis]]:
         """Up to `nbest` hypotheses for each sentence, best score first."""
-        return beam_search(
-            model,
-            state,
-            beam=self.width,
-            bos=limits.bos,
-            eos=limits.eos,
-            max_length=limits.max_length,
-            min_length=limits.min_length,
-            nbest=self.nbest,
-            penalty=self.penalty,
-            stopping=self.stopping,
-        )
+        return best_sequences(model, state, limits, self._rules())
+
+    def _rules(self) -> BeamRules:
+        return BeamRules(self.width, self.nbest, self.penalty, self.stopping)

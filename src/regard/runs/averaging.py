@@ -22,7 +22,7 @@ from regard.data import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
 from regard.files import sync_folder, umask, write_json
 from regard.runs.directory import JOINT, RECIPE, SOURCE, TARGET, SavedModel, Tokenizers, load_model, save_model
-from regard.training import CheckpointStore, load_weights, load_weights_into, mean_weights
+from regard.training import CheckpointStore, load_progress, load_weights, load_weights_into, mean_weights
 
 CHECKPOINTS, LOG, RESULT = "checkpoints", "log.jsonl", "result.json"
 CPU = torch.device("cpu")
@@ -91,13 +91,15 @@ def average_run(directory: Path, checkpoints: Sequence[Path], out: Path, shares:
 
 
 def last_checkpoints(directory: Path, count: int) -> list[Path]:
-    """The last `count` checkpoints of a run, the oldest first.
+    """The last `count` regular checkpoints of a run, those of validations, the oldest first.
 
     Raises:
         CheckpointError: the run has fewer.
     """
     store = CheckpointStore(directory / CHECKPOINTS)
-    return _taken(store, store.steps()[-count:], count, "checkpoints")
+    steps = store.steps()
+    regular = load_progress(store.path(steps[-1])).snapshots if steps else ()
+    return _taken(store, [step for step in regular if step in steps][-count:], count, "regular checkpoints")
 
 
 def best_checkpoints(directory: Path, count: int) -> list[Path]:

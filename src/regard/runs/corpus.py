@@ -6,7 +6,10 @@ from operator import eq
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from regard.data.batches import TokenBatches
+from regard.data.checks.alignment import find_shifts, levels
 from regard.data.given_tokenizers import read_tokenizer
 from regard.data.pairs import PairReader, pairs_of
 from regard.data.readers import open_reader
@@ -17,8 +20,11 @@ from regard.data.tokenizers import Tokenizer
 from regard.data.weights import PartWeights
 from regard.errors import ArgumentError, DataError, RecipeError
 from regard.runs.directory import Tokenizers
-from regard.runs.prepared import Prepared, Request, content_sha256, prepare
+from regard.runs.prepared import Prepared, Request, content_sha256, open_prepared, prepare
 from regard.runs.recipe import DataRecipe, Recipe, SideRecipe, TokenizerRecipe
+
+SHIFT_BLOCK = 1 << 19  # pairs whose lengths are compared at once
+MOST_SHIFTED = 0.1  # part of the pairs that may be out of step
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,12 @@ class Corpus:
 
 
 def prepare_corpus(
-    recipe: Recipe, folder: Path, known: Tokenizers | None, say: Callable[[str], None], progress: Progress
+    recipe: Recipe,
+    folder: Path,
+    known: Tokenizers | None,
+    say: Callable[[str], None],
+    progress: Progress,
+    begun: bool = False,
 ) -> Corpus:
     """Read, check and tokenise the data of a recipe.
 
@@ -72,6 +83,7 @@ def prepare_corpus(
         known: tokenizers to use; None: those given as files, else ones trained on a sample of the training part.
         say: told in words what is being done.
         progress: told what is counted ("reading", "tokenising"), how many pairs, and of how many or None.
+        begun: whether a run has been trained on what is in the folder; then it is not replaced.
 
     Raises:
         DataError: the data cannot be used, and why: files, lines, the same text on both sides, nothing left, too few
@@ -80,30 +92,47 @@ def prepare_corpus(
     """
     data, root = recipe.data, Path(recipe.data.folder or ".")
     parts = data.parts()
-    readers = [
-        open_reader(
-            root, source=part.source, target=part.target, pairs=part.pairs, columns=part.columns or data.columns
-        )
-        for part in parts
-    ]
-    valid_reader = _valid_reader(data, root)
-    hold_out = HoldOut(data.held_out, data.held_out_pairs, recipe.training.seed) if valid_reader is None else None
+    readers = training_readers(data)
+    valid_reader = validation_reader(data)
+    valid_notes: list[str] = []
+    # before the work of preparing: a file that is missing should be known at once
+    valid_texts = None if valid_reader is None else _valid_pairs(valid_reader, valid_notes)
+    hold_out = HoldOut(data.held_out, data.held_out_pairs, data.seed) if valid_reader is None else None
+    known = known or given_tokenizers(recipe.tokenizer, root)
     request = Request(
         readers=readers,
         columns=[part.columns if part.pairs is not None else None for part in parts],
         max_length=data.max_length,
         hold_out=hold_out,
-        known=known or given_tokenizers(recipe.tokenizer, root),
+        known=known,
         train=lambda sample: train_tokenizers(recipe.tokenizer, sample, root),
         sample=recipe.tokenizer.sample,
-        seed=recipe.training.seed,
-        training=_training_facts(recipe, root),
+        seed=data.seed,
+        training={} if known is not None else _training_facts(recipe, root),
         shared=data.prepared is not None,
+        begun=begun,
     )
     prepared = prepare(folder, request, say, progress)
+    return _corpus(recipe, prepared, valid_texts, valid_notes)
+
+
+def join_corpus(recipe: Recipe, folder: Path) -> Corpus:
+    """The corpus that `prepare_corpus` has made in another process of the same run; nothing is written.
+
+    Raises:
+        DataError: it is not there.
+    """
+    reader = validation_reader(recipe.data)
+    return _corpus(recipe, open_prepared(folder), None if reader is None else _valid_pairs(reader, []), [])
+
+
+def _corpus(recipe: Recipe, prepared: Prepared, valid_texts: list[Texts] | None, valid_notes: list[str]) -> Corpus:
+    data = recipe.data
     notes = list(dict.fromkeys([*prepared.tokenizers.source.notes, *prepared.tokenizers.target.notes]))
     notes += _training_notes(prepared, data)
-    pairs = prepared.held_out if valid_reader is None else _valid_pairs(valid_reader, notes)
+    notes += _shifted(prepared.tokens, [part["name"] for part in prepared.manifest["parts"]])
+    notes += valid_notes
+    pairs = prepared.held_out if valid_texts is None else valid_texts
     valid = _encode(pairs, prepared.tokenizers, data.max_length, notes)
     facts = {
         "train_pairs": len(prepared.tokens),
@@ -163,12 +192,28 @@ def _make(side: SideRecipe, lines: Iterator[str], folder: Path, key: str) -> Tok
     try:
         return train_tokenizer(side.kind, lines, side.vocabulary, side.normalize)
     except ArgumentError as error:
-        raise RecipeError(f"{key}.vocabulary = {side.vocabulary}: {error}") from error
+        named = "normalize" if str(error).startswith("normalize") else "vocabulary"
+        raise RecipeError(f"{key}.{named} = {getattr(side, named)}: {error}") from error
 
 
 def _given(side: SideRecipe, folder: Path) -> Tokenizer:
     assert side.file is not None
     return read_tokenizer(folder / side.file, side.normalize)
+
+
+def training_readers(data: DataRecipe) -> list[PairReader]:
+    """A reader for each training part.
+
+    Raises:
+        DataError, RecipeError: as for `open_reader`.
+    """
+    folder = Path(data.folder or ".")
+    return [
+        open_reader(
+            folder, source=part.source, target=part.target, pairs=part.pairs, columns=part.columns or data.columns
+        )
+        for part in data.parts()
+    ]
 
 
 def _training_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
@@ -179,14 +224,19 @@ def _training_facts(recipe: Recipe, folder: Path) -> dict[str, Any]:
         digests = [file_sha256(folder / file) for file in files]
     except OSError as error:
         raise RecipeError(f"tokenizer.file: {error.filename}: {error.strerror}") from error
-    return tokenizer.model_dump(exclude={"dropout"}) | {"seed": recipe.training.seed, "files": digests}
+    return tokenizer.model_dump(exclude={"dropout"}) | {"seed": recipe.data.seed, "files": digests}
 
 
-def _valid_reader(data: DataRecipe, folder: Path) -> PairReader | None:
+def validation_reader(data: DataRecipe) -> PairReader | None:
+    """A reader for the validation part; None if there is none.
+
+    Raises:
+        DataError, RecipeError: as for `open_reader`.
+    """
     if data.valid_source is None and data.valid_pairs is None:
         return None
     return open_reader(
-        folder,
+        Path(data.folder or "."),
         source=data.valid_source,
         target=data.valid_target,
         pairs=data.valid_pairs,
@@ -248,6 +298,28 @@ def _training_notes(prepared: Prepared, data: DataRecipe) -> list[str]:
             f"no validation part is given: {len(prepared.held_out):,} of {rows:,} training pairs are held out for "
             f"it{again}"
         )
+    return notes
+
+
+def _shifted(tokens: ParallelTokens, names: Sequence[str]) -> list[str]:
+    """Where sides have slipped out of step, in words; judged by lengths alone (`regard.data.checks.alignment`).
+
+    Raises:
+        DataError: over a good part of the pairs: a model would learn that sentences have nothing to do with each other.
+    """
+    notes: list[str] = []
+    lengths = [side.lengths() for side in (tokens.source, tokens.target)]
+    starts = np.cumsum([0, *tokens.part_sizes])
+    for name, first, size in zip(names, starts, tokens.part_sizes, strict=False):
+        slipped = 0
+        for start in range(int(first), int(first) + size, SHIFT_BLOCK):
+            rows = slice(start, min(start + SHIFT_BLOCK, int(first) + size))
+            for shift in find_shifts(*(levels(side[rows].astype(np.int64)) for side in lengths)):
+                slipped += shift.last - shift.first + 1
+                there = f"from about pair {start - int(first) + shift.first + 1:,} on, by {abs(shift.by)}"
+                notes.append(f"{name}: the sides seem to slip out of step {there}: regard check-data tells more")
+        if slipped > MOST_SHIFTED * size:
+            raise DataError(f"{notes[-1]}; {slipped:,} of {size:,} pairs are concerned")
     return notes
 
 

@@ -28,7 +28,7 @@ def ensemble(translators: Sequence[Translator], weights: Sequence[float] | None 
     for number, other in enumerate(others, start=2):
         ours, theirs = first.tokenizers, other.tokenizers
         for side, one, two in (("source", ours.source, theirs.source), ("target", ours.target, theirs.target)):
-            if one._content != two._content:
+            if one.content != two.content:
                 raise ArgumentError(
                     f"ensemble: model {number} has another {side} tokenizer than model 1; expected the same "
                     "(train with training.init_from, or with tokenizer.file)"

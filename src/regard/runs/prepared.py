@@ -9,6 +9,7 @@ progress.json                          while it is being made: what it is made f
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +61,7 @@ class Request:
         seed: of that sample.
         training: everything that `train` depends on, to notice that other tokenizers are wanted.
         shared: whether other runs may use the folder, so that it isn't replaced because this one differs.
+        begun: whether the run has begun, so that what it was trained on isn't replaced.
     """
 
     readers: Sequence[PairReader]
@@ -72,6 +74,7 @@ class Request:
     seed: int
     training: dict[str, Any]
     shared: bool
+    begun: bool
 
     def settings(self) -> dict[str, Any]:
         """What the content depends on, besides files and tokenizers."""
@@ -102,13 +105,14 @@ def prepare(folder: Path, request: Request, say: Say, progress: Progress) -> Pre
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _check_ours(folder)  # before anything is written
         with _alone(folder, say):
-            return _prepare(folder, request, say, progress)
-    except RegardError:
-        _leave_nothing(folder, new)
-        raise
+            fresh = folder in new and not _known_files(folder)
+            try:
+                return _prepare(folder, request, say, progress)
+            except RegardError:
+                if fresh and not _reached(folder):
+                    _leave_nothing(folder, new)
+                raise
     except OSError as error:
         raise DataError(f"{folder}: the tokenised corpus cannot be kept there: {error.strerror or error}") from error
 
@@ -116,8 +120,10 @@ def prepare(folder: Path, request: Request, say: Say, progress: Progress) -> Pre
 def _prepare(folder: Path, request: Request, say: Say, progress: Progress) -> Prepared:
     _sweep(folder)
     stored = _stored(folder)
-    if stored is not None and (reason := _reason_to_begin_anew(folder, stored, request)):
-        say(f"preparing the data anew, {reason}")
+    if stored is not None and (reason := _reason_to_begin_anew(folder, stored, request, say)):
+        if request.begun:
+            raise DataError(f"the data have changed since the run began: {reason}; choose another --out")
+        say(f"preparing the data anew: {reason}")
         stored = None
     if stored is None:
         stored = _begin(folder, request, say, progress)
@@ -130,10 +136,33 @@ def _prepare(folder: Path, request: Request, say: Say, progress: Progress) -> Pr
     return Prepared(_tokenizers(folder, request), tokens, _held_out(folder, stored), stored)
 
 
+def open_prepared(folder: Path) -> Prepared:
+    """A corpus that another process of the run has just prepared and checked; nothing is written.
+
+    Raises:
+        DataError: it is not there, or damaged.
+    """
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"{folder}: no prepared corpus; all processes of a run need the same file system")
+    stored = _stored(folder)
+    tokenizers = Tokenizers.load(folder)
+    if stored is None or tokenizers is None:
+        raise damaged(folder / MANIFEST, "incomplete")
+    return Prepared(tokenizers, ParallelTokens.open(folder, verify=False), _held_out(folder, stored), stored)
+
+
+def _known_files(folder: Path) -> bool:
+    return (folder / MANIFEST).exists() or (folder / PROGRESS).exists()
+
+
+def _reached(folder: Path) -> bool:
+    """Whether some of the text has been tokenised, which a next start would go on from."""
+    stored = _stored(folder)
+    return stored is not None and ("files" in stored or any(part["rows"] for part in stored["done"]["parts"]))
+
+
 def _leave_nothing(folder: Path, new: Sequence[Path]) -> None:
     """Remove what was begun in folders that were made for it: the data cannot be used."""
-    if folder not in new:
-        return
     shutil.rmtree(folder)
     for path in new:
         if path != folder and not any(path.iterdir()):
@@ -141,22 +170,32 @@ def _leave_nothing(folder: Path, new: Sequence[Path]) -> None:
 
 
 def _check_ours(folder: Path) -> None:
-    if (folder / MANIFEST).exists() or (folder / PROGRESS).exists():
+    if _known_files(folder):
         return
     if any(not entry.name.startswith(".") for entry in folder.iterdir()):
-        raise RecipeError(f"{folder}: exists and is no prepared corpus; choose another folder")
+        raise RecipeError(f"{folder}: exists and is no prepared corpus; choose another folder, or empty it")
 
 
 @contextmanager
 def _alone(folder: Path, say: Say) -> Iterator[None]:
-    """Keep other processes from preparing in the same folder while the block runs; wait for one that does."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is preparing the data in {folder}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    """Make the folder and keep other processes out of it while the block runs; wait for one that is there."""
+    lock = folder / ".lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_ours(folder)  # before anything is written
+        if (folder / MANIFEST).exists() and not os.access(folder, os.W_OK):
+            yield  # finished, and for reading only: there is nothing to keep others from
+            return
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process is at work in {folder}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # who was waited for may have removed the folder, because its data could not be used
+            if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                yield
+                return
 
 
 def _sweep(folder: Path) -> None:
@@ -182,11 +221,11 @@ def _stored(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _reason_to_begin_anew(folder: Path, stored: dict[str, Any], request: Request) -> str | None:
+def _reason_to_begin_anew(folder: Path, stored: dict[str, Any], request: Request, say: Say) -> str | None:
     """Why what is there cannot be used, in words; None if it can.
 
     Raises:
-        RecipeError: it was prepared otherwise, and others may use it.
+        RecipeError: it was prepared otherwise or from other text, and others may use it.
     """
     differences = [
         f"{key}: {stored['settings'].get(key)} → {value}"
@@ -204,9 +243,14 @@ def _reason_to_begin_anew(folder: Path, stored: dict[str, Any], request: Request
             "another folder"
         )
     if differences:
-        return f"because of other settings ({'; '.join(differences)})"
-    changed = _changed(stored["sources"], request.readers)
-    return f"because it has changed: {changed}" if changed else None
+        return f"other settings ({'; '.join(differences)})"
+    changed = _changed(stored["sources"], request.readers, say if "files" in stored else None)
+    if changed and request.shared:
+        raise RecipeError(
+            f"{folder} (data.prepared) holds a corpus made from other text ({changed}): choose another folder, or "
+            "remove this one if no run needs it"
+        )
+    return changed
 
 
 def _begin(folder: Path, request: Request, say: Say, progress: Progress) -> dict[str, Any]:
@@ -266,7 +310,7 @@ def _finish(folder: Path, stored: dict[str, Any], request: Request, progress: Pr
     )
     if [part.rows for part in done.parts] != [part["rows"] for part in stored["parts"]]:
         raise DataError(f"{folder}: the data changed while they were being prepared; start again")
-    if changed := _changed(stored["sources"], request.readers):
+    if changed := _changed(stored["sources"], request.readers, None):
         raise DataError(f"{folder}: the data changed while they were being prepared ({changed}); start again")
     if not any(part.kept for part in done.parts):
         raise DataError(f"every training pair is longer than data.max_length = {request.max_length} tokens")
@@ -323,16 +367,22 @@ def _sources(readers: Sequence[PairReader]) -> list[dict[str, Any]]:
     return facts
 
 
-def _changed(known: list[dict[str, Any]], readers: Sequence[PairReader]) -> str | None:
-    """Which file is not what it was, in words; files that were only moved or touched are as they were."""
+def _changed(known: list[dict[str, Any]], readers: Sequence[PairReader], say: Say | None) -> str | None:
+    """Which file is not what it was, in words; files that were only moved or touched are as they were.
+
+    With `say`, for a corpus that is finished, a file may be missing.
+    """
     paths = [path for reader in readers for path in reader.files]
     if len(paths) != len(known):
-        return f"{len(known)} files → {len(paths)}"
+        return f"{len(known)} files have become {len(paths)}"
     for path, fact in zip(paths, known, strict=True):
+        if say is not None and not path.exists():
+            say(f"{path} is no longer there; what was made from it is used")
+            continue
         if _stat(path) == (fact["size"], fact["mtime_ns"]):
             continue
         if path.stat().st_size != fact["size"] or file_sha256(path) != fact["sha256"]:
-            return str(path)
+            return f"{path} has changed"
     return None
 
 

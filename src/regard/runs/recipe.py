@@ -87,6 +87,8 @@ class DataRecipe(Section):
     """Fraction of the training pairs held out for validation if no validation part is given."""
     held_out_pairs: Positive = 2000
     """Most pairs held out."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Of the pairs held out, and of the sample that tokenizers learn from."""
     max_length: Positive = 200
     """Longest sentence in tokens; a longer training pair is left out."""
     prepared: str | None = None
@@ -120,7 +122,8 @@ class SideRecipe(Section):
     normalize: list[Literal["nfc", "nfkc", "lower"]] = []
     """What is done to text before it is tokenised, in this order; translations come out normalised too."""
     file: str | None = None
-    """A finished tokenizer instead: a `tokenizer.json`, or a SentencePiece model. Then the keys above are not used."""
+    """A finished tokenizer instead: a `tokenizer.json`, or a SentencePiece model; kind and vocabulary don't count then.
+    """
 
 
 class TokenizerRecipe(SideRecipe):
@@ -133,12 +136,16 @@ class TokenizerRecipe(SideRecipe):
     sample: Positive = 500_000
     """Most training pairs that tokenizers learn from, drawn at random if there are more."""
     dropout: Share = 0.0
-    """BPE dropout in training: the probability that a merge is left out, anew in each epoch."""
+    """BPE dropout in training: the probability that a merge is left out, anew in each epoch. Sentences, so batches, get
+    longer than `training.tokens_per_batch` says: at 0.1 about a quarter for short words of a small vocabulary."""
 
     @model_validator(mode="after")
     def _check_sides(self) -> "TokenizerRecipe":
         if (self.source is None) != (self.target is None):
             raise ValueError("give both tokenizer.source and tokenizer.target, or neither for a joint tokenizer")
+        sides = [self] if self.source is None or self.target is None else [self.source, self.target]
+        if self.dropout and any(side.file is None and side.kind != "bpe" for side in sides):
+            raise ValueError(f'tokenizer.dropout = {self.dropout} needs a tokenizer of kind = "bpe"')
         return self
 
 
@@ -207,7 +214,7 @@ class TrainingRecipe(Section):
     init_from: str | None = None
     """Directory of a trained model whose tokenizers and weights to start from."""
     seed: Annotated[int, Field(ge=0)] = 1
-    """Of weights, order, dropout and held-out pairs."""
+    """Of weights, order and dropout."""
     validate_every: Positive | None = None
     """Steps between validations; about twenty validations in all if not given."""
     validation_sentences: Annotated[int, Field(ge=0)] = 200
@@ -361,6 +368,9 @@ def _explain(error: ErrorDetails, content: dict[str, Any]) -> str:
         return f"unknown key {key!r}; {hint}"
     if error["type"] == "value_error":
         return str(error["msg"]).removeprefix("Value error, ")
+    if any(part in ("columns", "valid_columns") for part in place):
+        named = ".".join(place[: 1 + next(i for i, part in enumerate(place) if part.endswith("columns"))])
+        return f"{named}: expected two numbers from 1, or two names"
     if error["type"] == "missing":
         return f"{key} is missing"
     return f"{key} is {error['input']!r}: {str(error['msg'])[0].lower()}{str(error['msg'])[1:]}"

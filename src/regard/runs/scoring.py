@@ -61,5 +61,5 @@ def score_pairs(translator: Translator, sources: Sequence[str], targets: Sequenc
 
 def _score(translator: Translator, line: int, source: str, target: str, values: list[float]) -> Score:
     tokenizer = translator.tokenizers.target
-    tokens = (*tokenizer.pieces(tokenizer.encode(target)), "<eos>") if values else ()
+    tokens = tuple(tokenizer.pieces([*tokenizer.encode(target), tokenizer.eos_id])) if values else ()
     return Score(line, source, target, math.fsum(values), tokens, tuple(values))

@@ -12,10 +12,10 @@ def choose_search(
     search: Search | None,
     *,
     constrained: bool,
-    nbest: int | None,
-    beam: int | None,
-    penalty: LengthPenalty | None,
-    stopping: Stopping | None,
+    nbest: int | None = None,
+    beam: int | None = None,
+    penalty: LengthPenalty | None = None,
+    stopping: Stopping | None = None,
 ) -> Search:
     """The search that is asked for, as an object or by its parts.
 
@@ -27,14 +27,17 @@ def choose_search(
             a beam of 1 is greedy search.
 
     Raises:
-        ArgumentError: the search and parts of one are given; nbest exceeds the beam; the search knows no phrases.
+        ArgumentError: the search and parts of one are given, or it is no search; nbest exceeds the beam; the search
+            knows no phrases.
     """
     if search is not None:
+        if isinstance(search, type) or not isinstance(search, Search):
+            raise ArgumentError(f"search is {search!r}; expected a search, such as Greedy() or Beam(4)")
         parts = {"nbest": nbest, "beam": beam, "penalty": penalty, "stopping": stopping}
         given = [name for name, value in parts.items() if value is not None]
         if given:
             raise ArgumentError(f"search and {', '.join(given)} are given; expected one or the other")
-        if constrained and not isinstance(search, ConstrainedBeam):
+        if constrained and not search.takes_constraints:
             raise ArgumentError(f"constraints are given with the search {search}; expected a ConstrainedBeam")
         return search
     width = decoding["beam"] if beam is None else beam

@@ -12,46 +12,25 @@ from itertools import islice
 from pathlib import Path
 
 from regard.data import decode_line, display_name, read_lines
-from regard.decoding import Rule, Search
 from regard.errors import DataError
+from regard.runs.jobs import Line, Settings, too_long, unsaid
 from regard.runs.translator import Translation, Translator
+
+__all__ = [
+    "CHUNK",
+    "Answer",
+    "Line",
+    "Settings",
+    "check_input",
+    "read_chunks",
+    "too_long",
+    "translate_chunks",
+    "with_wishes",
+]
 
 CHUNK = 1000  # lines translated together: enough for batches of equal length
 PATIENCE = 0.1  # seconds that a line waits for others to be translated with it
 READ = 1 << 16  # bytes
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How translations are looked for; see `Translator.translate`.
-
-    Attributes:
-        search: None is beam search with the model's own defaults, and one translation of each sentence.
-        rules: what may be said.
-        min_length, max_length: of a translation in tokens.
-        seed: of sampling.
-    """
-
-    search: Search | None = None
-    rules: tuple[Rule, ...] = ()
-    min_length: int = 0
-    max_length: int | None = None
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line to translate.
-
-    Attributes:
-        text: the source.
-        prefix: what its translation begins with.
-        phrases: what its translation contains.
-    """
-
-    text: str
-    prefix: str = ""
-    phrases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +50,21 @@ class Answer:
     problem: str | None = None
 
 
+def check_input(path: Path | str) -> None:
+    """Refuse, before any work, a file to read that is missing, or a standard input (`-`) that is closed.
+
+    Raises:
+        DataError: the message names the file.
+    """
+    if str(path) == "-":
+        if sys.stdin is None:
+            raise DataError("standard input is closed; give it text, or the name of a file instead")
+    elif not Path(path).exists():
+        raise DataError(f"{path}: no such file")
+    elif Path(path).is_dir():
+        raise DataError(f"{path}: is a folder, expected a file")
+
+
 def read_chunks(path: Path | str, size: int = CHUNK, patience: float = PATIENCE) -> Iterator[list[str]]:
     """Yield the lines of a file, or of standard input where `path` is `-`, in lists of at most `size`.
 
@@ -78,8 +72,9 @@ def read_chunks(path: Path | str, size: int = CHUNK, patience: float = PATIENCE)
     seconds for others once it is there, so a line typed gets its answer at once.
 
     Raises:
-        DataError: as for `regard.data.read_lines`.
+        DataError: as for `regard.data.read_lines`; standard input is closed.
     """
+    check_input(path)
     waiting = _pausing_input() if str(path) == "-" else None
     if waiting is not None:
         yield from _patient_chunks(waiting, display_name(path), size, patience)
@@ -128,10 +123,11 @@ def translate_chunks(
     """Translate lists of lines; each list is answered before the next is asked for.
 
     A line that can't be translated (more tokens than the model has positions, a prefix or a phrase that can't be
-    said) is answered with a problem and doesn't disturb the others.
+    said, at all or under the rules) is answered with a problem and doesn't disturb the others.
 
     Raises:
-        ArgumentError: lines have phrases, and the search of `settings` doesn't know them.
+        ArgumentError: lines have phrases, and the search of `settings` doesn't know them; its lengths contradict each
+            other, or the model.
     """
     number = 1
     for chunk in chunks:
@@ -146,29 +142,16 @@ def translate_chunks(
             for line in chunk
         ]
         fit = [line for line, problem in zip(chunk, problems, strict=True) if problem is None]
-        found = iter(
-            translator.translate_nbest(
-                [line.text for line in fit],
-                nbest=1 if settings.search is None else None,
-                search=settings.search,
-                rules=settings.rules,
-                prefixes=[line.prefix for line in fit],
-                constraints=[line.phrases for line in fit],
-                seed=settings.seed,
-                min_length=settings.min_length,
-                max_length=settings.max_length,
-            )
-        )
+        found = iter(translator.attempt(fit, settings))
         yield [
-            Answer(place, line.text, () if problem else tuple(next(found)), problem)
+            _answer(place, line, next(found) if problem is None else [], problem)
             for place, (line, problem) in enumerate(zip(chunk, problems, strict=True), start=number)
         ]
         number += len(chunk)
 
 
-def too_long(side: str, tokens: int, most: int) -> str | None:
-    """What is wrong with a text of so many tokens, or None."""
-    return f"the {side} has {tokens} tokens; the model has positions for {most}" if tokens > most else None
+def _answer(number: int, line: Line, found: Sequence[Translation], problem: str | None) -> Answer:
+    return Answer(number, line.text, tuple(found), problem if found or problem else unsaid())
 
 
 def _pausing_input() -> int | None:
@@ -182,7 +165,8 @@ def _pausing_input() -> int | None:
 
 def _patient_chunks(descriptor: int, name: str, size: int, patience: float) -> Iterator[list[str]]:
     # By `select`, not by a thread: a thread that is blocked in standard input makes the interpreter abort at its end.
-    rest, number, due = b"", 0, 0.0
+    rest: list[bytes] = []  # pieces of the line that has not ended: joined once, however long it is
+    number, due = 0, 0.0
     lines: list[str] = []
     data = b"\n"
     while data:
@@ -192,9 +176,14 @@ def _patient_chunks(descriptor: int, name: str, size: int, patience: float) -> I
             lines = []
             continue
         data = os.read(descriptor, READ)
-        *complete, rest = (rest + data).split(b"\n")
+        *complete, last = data.split(b"\n")
+        if complete:
+            complete[0] = b"".join((*rest, complete[0]))
+            rest = []
+        if last:
+            rest.append(last)
         if not data and rest:
-            complete = [rest]  # the last line counts without an end, too
+            complete = [b"".join(rest)]  # the last line counts without an end, too
         if complete and not lines:
             due = time.monotonic() + patience
         for raw in complete:

@@ -14,19 +14,18 @@ Several processes (`torchrun`) build the same run; what is written and said come
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from regard.errors import CheckpointError, RecipeError, TrainingError
+from regard.errors import CheckpointError, DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
 from regard.models.transformer import Transformer, build_transformer, parameter_count
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
 from regard.runs.claim import DATA, PREPARED, check_data, check_directory, only_one
-from regard.runs.corpus import Corpus, prepare_corpus
+from regard.runs.corpus import Corpus, join_corpus, prepare_corpus
 from regard.runs.directory import RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
 from regard.runs.examples import TrainingExamples
 from regard.runs.recipe import Recipe, recipe_toml
@@ -44,6 +43,7 @@ from regard.training import (
     build_optimizer,
     calibrate,
     last_checkpoint,
+    load_checkpoint,
     load_weights,
     load_weights_into,
     make_plan,
@@ -144,13 +144,15 @@ class Run:
         if training.init_from is not None and not CheckpointStore(out / CHECKPOINTS).steps():
             load_initial(self.model, Path(training.init_from))
         # a model whose weights are spread cannot translate by itself
-        judged = build_transformer(self.config).to(self.device) if self.processes.sharded else self.model
+        apart = self.processes.sharded and self.main
+        judged = build_transformer(self.config).to(self.device) if apart else self.model
         self.validator = Validator(judged, self.tokenizers, self.corpus.valid, recipe)
         layers = [*self.model.encoder.layers, *self.model.decoder.layers]
         if training.gradient_checkpointing:
             recompute(layers)
         objective = TranslationObjective(self.model, training.label_smoothing)
-        self.problem = self.examples.problem(self.processes.prepare(objective, layers))
+        with naming_lost_processes(self.processes, lambda: "its own message says why"):
+            self.problem = self.examples.problem(self.processes.prepare(objective, layers))
         if self.processes.rank:
             seed_process(training.seed, self.processes.rank)  # weights are alike, dropout is not
         tables = {
@@ -166,11 +168,12 @@ class Run:
 
     def outlook(self) -> Outlook:
         """Estimate the run by timing some of its steps; changes nothing."""
-        training, tokens = self.recipe.training, self.corpus.train.target_tokens
+        training = self.recipe.training
         plan = self._plan()
         seconds = plan.seconds_per_step if plan.seconds_per_step is not None else self._calibrate()
         each = self._validation_seconds()
-        batches = len(self.problem.epoch(0))
+        order = self.problem.epoch(0)
+        batches, tokens = len(order), sum(self.corpus.train.target_tokens_of(indices) for indices in order)
         each_epoch = math.ceil(batches / training.accumulate)  # steps
         return Outlook(
             parameters=parameter_count(self.config),
@@ -219,9 +222,10 @@ class Run:
 
         with naming_lost_processes(self.processes, lambda: "the same command goes on"):
             # the main process tidies up what a crash left behind; then all read
-            newest = last_checkpoint(folder, tell) if self.main else None
-            self.processes.wait()
-            checkpoint = newest if self.main else last_checkpoint(folder, tell)
+            checkpoint = last_checkpoint(folder, tell) if self.main else None
+            newest = self.processes.on_main(lambda: None if checkpoint is None else checkpoint.progress.step)
+            if newest is not None and not self.main:
+                checkpoint = load_checkpoint(CheckpointStore(folder).path(newest))
             limits = budget(self.recipe.training)
             plan = checkpoint.plan if checkpoint is not None and checkpoint.plan.budget == limits else self._plan()
             training = self.recipe.training
@@ -254,7 +258,7 @@ class Run:
     def _validate(self, step: int) -> dict[str, float]:
         """Judge the model as it is; the main process does it, the others wait."""
         if self.processes.sharded:
-            weights = whole_state(self.model)
+            weights = whole_state(self.model, keep=self.main)
             if self.main:
                 self.validator.model.load_state_dict(weights)
         return self.processes.on_main(lambda: self.validator(step))
@@ -301,11 +305,16 @@ class Run:
         """The data, tokenised: the main process prepares them, the others find them prepared."""
         shared = self.recipe.data.prepared
         folder = prepared or (Path(shared) if shared is not None else self.out / PREPARED)
-        make = partial(prepare_corpus, self.recipe, folder, self._known_tokenizers())
+        begun = (self.out / DATA).exists()
         with naming_lost_processes(self.processes, lambda: "its own message says why"):
-            made = make(self.say, progress) if self.main else None
-            self.processes.wait()
-        return made if made is not None else make(_silent, _silent)
+            made = None
+            if self.main:
+                made = prepare_corpus(self.recipe, folder, self._known_tokenizers(), self.say, progress, begun)
+            facts = self.processes.on_main(lambda: None if made is None else made.facts)
+            corpus = made if made is not None else join_corpus(self.recipe, folder)
+        if corpus.facts != facts:
+            raise DataError(f"{folder}: process {self.processes.rank} sees other data than the first: {corpus.facts}")
+        return corpus
 
     def _known_tokenizers(self) -> Tokenizers | None:
         """The run's own if it has begun, else those of `init_from`, else none yet."""

@@ -9,7 +9,6 @@ import torch
 
 from regard.data import group_by_words, inference_batches, split_words
 from regard.decoding import (
-    ConstrainedBeam,
     Ensemble,
     ForcedPrefix,
     Hypothesis,
@@ -27,7 +26,7 @@ from regard.models.transformer import Transformer
 from regard.recording import record
 from regard.runs.build import torch_device
 from regard.runs.directory import Tokenizers, load_model
-from regard.runs.jobs import Job, Lengths, make_job, sentence_key
+from regard.runs.jobs import Job, Lengths, Line, Settings, check_list, make_job, make_lines, sentence_key, too_long, unsaid
 from regard.runs.results import Attention, Translation
 from regard.runs.searches import choose_search
 from regard.runs.steering import Steering
@@ -103,7 +102,7 @@ class Translator:
             penalty: length penalty.
             stopping: when a sentence is done.
             min_length, max_length: of the translation in tokens; by default the longest is `max_ratio` times the
-                source's tokens plus ten, and more where a prefix or phrases need it.
+                source's tokens plus ten, and more where a prefix, phrases or `min_length` need it.
             attention: also run the model over each finished translation and keep what it looked at.
             search: instead of beam, penalty and stopping: how translations are looked for (`Greedy`, `Beam`,
                 `DiverseBeam`, `ConstrainedBeam`, `Sampling`).
@@ -116,8 +115,8 @@ class Translator:
                 samples, in any batch.
 
         Raises:
-            ArgumentError: a text has more tokens than the model has positions, or a prefix or phrase cannot be said;
-                the message has its index. Arguments contradict each other.
+            ArgumentError: a text has more tokens than the model has positions, a prefix or phrase cannot be said, or
+                not under the rules; the message has its index. Arguments contradict each other.
         """
         best = [
             results[0]
@@ -170,40 +169,58 @@ class Translator:
         Raises:
             ArgumentError: also if nbest exceeds the beam.
         """
+        lines = make_lines(texts, prefixes, constraints)
         chosen = choose_search(
             self.decoding,
             search,
-            constrained=any(constraints or ()),
+            constrained=any(line.phrases for line in lines),
             nbest=nbest,
             beam=beam,
             penalty=penalty,
             stopping=stopping,
         )
-        for name, given in (("prefixes", prefixes), ("constraints", constraints)):
-            if given is not None and len(given) != len(texts):
-                raise ArgumentError(f"{name} are for {len(given)} texts; expected one for each of {len(texts)}")
-        lengths = self._lengths(min_length, max_length)
-        sources = self.tokenizers.source.encode_batch(texts)
+        results = self.attempt(lines, Settings(chosen, tuple(rules), min_length, max_length, seed))
+        for number, found in enumerate(results):
+            if not found:
+                raise ArgumentError(unsaid(number))
+        return results
+
+    def attempt(self, lines: Sequence[Line], settings: Settings) -> list[list[Translation]]:
+        """What `translate_nbest` finds; nothing for a line whose phrases can't be said under the rules.
+
+        Raises:
+            ArgumentError: as for `translate`, but for that.
+        """
+        chosen = choose_search(
+            self.decoding,
+            settings.search,
+            constrained=any(line.phrases for line in lines),
+            nbest=1 if settings.search is None else None,
+        )
+        lengths = self._lengths(settings.min_length, settings.max_length)
+        sources = self.tokenizers.source.encode_batch([line.text for line in lines])
         jobs = [
             make_job(
                 source,
-                prefixes[number] if prefixes is not None else "",
-                constraints[number] if constraints is not None else (),
+                line.prefix,
+                line.phrases,
                 lengths=lengths,
                 steering=self._steering,
-                key=sentence_key(seed, text),
+                key=sentence_key(settings.seed, line.text),
                 number=number,
             )
-            for number, (text, source) in enumerate(zip(texts, sources, strict=True))
+            for number, (line, source) in enumerate(zip(lines, sources, strict=True))
         ]
-        results: list[list[Translation]] = [[Translation("", 0.0, 0.0, (), (), True)] for _ in texts]
+        results: list[list[Translation]] = [[Translation("", 0.0, 0.0, (), (), True)] for _ in lines]
         wanted = [i for i, job in enumerate(jobs) if job.source]
         rows = max(1, min(BATCH_ROWS, BATCH_HYPOTHESES // chosen.width))
         for batch in inference_batches([len(jobs[i].source) + 1 for i in wanted], BATCH_TOKENS, rows):
             indices = [wanted[int(i)] for i in batch]
-            found = self._found([jobs[i] for i in indices], chosen, rules, min_length)
+            found = self._found([jobs[i] for i in indices], chosen, settings.rules, settings.min_length)
             for i, hypotheses in zip(indices, found, strict=True):
-                results[i] = [self._translation(one) for one in hypotheses]
+                # what was cut lacks phrases: nothing was possible any more (see `constrained_beam_search`)
+                said = [one for one in hypotheses if one.finished or not jobs[i].phrases]
+                results[i] = [self._translation(one) for one in said]
         return results
 
     def problem(
@@ -215,7 +232,11 @@ class Translator:
         min_length: int = 0,
         max_length: int | None = None,
     ) -> str | None:
-        """Why `translate` would refuse a text, with what its translation begins with and contains; None if it won't."""
+        """Why `translate` would refuse a text, with what its translation begins with and contains, before it looks.
+
+        Raises:
+            ArgumentError: the lengths contradict each other.
+        """
         lengths, steering = self._lengths(min_length, max_length), self._steering
         try:
             make_job(self.tokenizers.source.encode(text), prefix, phrases, lengths=lengths, steering=steering, key=0)
@@ -229,6 +250,8 @@ class Translator:
         Raises:
             ArgumentError: unequal numbers, or a text with too many tokens.
         """
+        check_list("sources", sources)
+        check_list("targets", targets)
         if len(sources) != len(targets):
             raise ArgumentError(f"{len(sources)} sources and {len(targets)} targets: expected one for each")
         encoded = list(zip(self._sources(sources), self._targets(targets), strict=True))
@@ -257,7 +280,7 @@ class Translator:
         batch = self._collate([ids])
         with torch.no_grad(), record(self.model) as maps:
             self.model(batch.sources.tokens, batch.sources.lengths, batch.inputs)
-        tokens = [(*side.pieces(row), "<eos>") for side, row in zip(sides, ids, strict=True)]
+        tokens = [tuple(side.pieces([*row, side.eos_id])) for side, row in zip(sides, ids, strict=True)]
         words = []
         for side, text in zip(sides, (source, target), strict=True):
             spans = split_words(text)
@@ -279,14 +302,13 @@ class Translator:
             rules = [*rules, ForcedPrefix(tokens, endings, self._steering.ranks)]
         if rules:
             model = Ruled(model, rules)
-        if isinstance(search, ConstrainedBeam):
-            search = search.with_constraints([job.phrases for job in jobs])
         limits = Limits(
             self.specials.bos,
             self.specials.eos,
             torch.tensor([job.limit for job in jobs], device=self.device),
             shortest,
             tuple(job.key for job in jobs),
+            tuple(job.phrases for job in jobs),
         )
         sources = collate_sources([job.source for job in jobs], self.specials, self.device)
         with torch.inference_mode():
@@ -303,10 +325,8 @@ class Translator:
 
     def _checked(self, side: str, rows: list[list[int]]) -> list[list[int]]:
         for index, row in enumerate(rows):
-            if len(row) > self.max_tokens:
-                raise ArgumentError(
-                    f"{side} {index} has {len(row)} tokens; the model has positions for {self.max_tokens}"
-                )
+            if problem := too_long(side, len(row), self.max_tokens, index):
+                raise ArgumentError(problem)
         return rows
 
     def _collate(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> TranslationBatch:

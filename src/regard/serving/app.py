@@ -3,7 +3,10 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,10 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from regard.errors import RegardError
 from regard.runs.streaming import Answer
-from regard.serving.batching import Batcher, QueueFullError
+from regard.serving.batching import Batcher, QueueFullError, StoppedError
 from regard.serving.bounds import Bounds
 
 RETRY_SECONDS = 1  # when a refused client may try again: a batch takes about that long
+LOOK_SECONDS = 0.2  # how often to see whether a client that waits is still there
+GONE = 499  # the status, as nginx calls it, of an answer that nobody reads
+
+ENDING = "nothing is translated any more: the server is ending, or has failed"
 
 log = logging.getLogger("regard.serving")
 
@@ -89,6 +96,9 @@ def create_app(batcher: Batcher[Options, Answer], beam: int, facts: dict[str, An
         beam: width of the beam where a request doesn't say.
         facts: what GET /info tells.
         bounds: limits of requests.
+
+    Whoever ends the application may set its `state.end_by`, a time of `time.monotonic`: until then, and for
+    `bounds.seconds` at most, it waits for what is being translated.
     """
 
     class Question(BaseModel):
@@ -108,10 +118,11 @@ def create_app(batcher: Batcher[Options, Answer], beam: int, facts: dict[str, An
         scores: Annotated[bool, Field(description="give scores")] = False
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.end_by = math.inf
         batcher.start()
         yield
-        await asyncio.to_thread(batcher.close, bounds.seconds)
+        await asyncio.to_thread(batcher.close, min(bounds.seconds, max(0.0, app.state.end_by - time.monotonic())))
 
     # The page at /docs would load scripts from elsewhere, so there is none; /openapi.json is what it would show.
     app = FastAPI(title="regard", docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -123,19 +134,19 @@ def create_app(batcher: Batcher[Options, Answer], beam: int, facts: dict[str, An
             (408, "the body did not arrive in time"),
             (413, "the body is too large"),
             (422, "a field is wrong; `field` names it"),
-            (503, "too many texts wait; Retry-After says when to try again"),
+            (503, "too many texts wait, Retry-After says when to try again; or the server is ending"),
             (504, "it took too long"),
         )
     }
 
     @app.post("/translate", response_model_exclude_unset=True, responses=refusals)
-    async def translate(question: Question) -> Reply:
+    async def translate(question: Question, request: Request) -> Reply:
         """Translate texts, each on its own."""
         options = Options(question.beam or beam, question.nbest or 1)
         if options.nbest > options.beam:
             raise Refused(422, f"nbest: {options.nbest} is more than the beam of {options.beam}", "nbest")
         fit = [text for text in question.texts if len(text) <= bounds.characters]
-        found = iter(await _answers(batcher, fit, options, bounds.seconds))
+        found = iter(await _answers(batcher, fit, options, bounds.seconds, request.is_disconnected))
         replies = [
             _reply(next(found), question.scores, question.nbest is not None)
             if len(text) <= bounds.characters
@@ -148,7 +159,7 @@ def create_app(batcher: Batcher[Options, Answer], beam: int, facts: dict[str, An
     async def health() -> dict[str, Any]:
         """Whether requests are answered, and how many texts wait."""
         if not batcher.running:
-            raise Refused(503, "the server is ending")
+            raise Refused(503, ENDING)
         return {"status": "ok", "waiting": batcher.waiting()}
 
     @app.get("/info")
@@ -169,7 +180,11 @@ def _unicode(text: str) -> str:
 
 
 async def _answers(
-    batcher: Batcher[Options, Answer], texts: Sequence[str], options: Options, seconds: float
+    batcher: Batcher[Options, Answer],
+    texts: Sequence[str],
+    options: Options,
+    seconds: float,
+    gone: Callable[[], Awaitable[bool]],
 ) -> list[Answer]:
     if not texts:
         return []
@@ -177,15 +192,36 @@ async def _answers(
         future = batcher.submit(texts, options)
     except QueueFullError:
         raise Refused(503, "too many texts wait to be translated; try again later", retry=RETRY_SECONDS) from None
+    except StoppedError:
+        raise Refused(503, ENDING) from None
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), seconds)  # gives the request up if it still waits
+        async with asyncio.timeout(seconds):
+            return await _answered(future, gone)
     except TimeoutError:
         raise Refused(504, f"not translated within {seconds:g} seconds", retry=RETRY_SECONDS) from None
+    except StoppedError:
+        raise Refused(503, ENDING) from None
+    except Refused:
+        raise
     except RegardError as error:
         raise Refused(422, str(error)) from error
     except Exception as error:
         log.exception("the model failed")
         raise Refused(500, f"the model failed: {type(error).__name__}") from error
+
+
+async def _answered(future: Future[list[Answer]], gone: Callable[[], Awaitable[bool]]) -> list[Answer]:
+    """The answers; a request that is given up, or whose client has left, leaves the queue if it still waits there."""
+    answers = asyncio.wrap_future(future)
+    try:
+        while True:
+            done, _ = await asyncio.wait([answers], timeout=LOOK_SECONDS)
+            if done:
+                return answers.result()
+            if await gone():
+                raise Refused(GONE, "the client has left")
+    finally:
+        answers.cancel()  # nothing, once there is an answer
 
 
 def _reply(answer: Answer, scores: bool, nbest: bool) -> TranslationReply:
@@ -217,11 +253,22 @@ def _add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400 and error.__cause__ is not None:  # FastAPI's, of a body that it can't parse
+            return _problem(422, f"the body is not JSON that can be read: {_unreadable(error.__cause__)}")
         return _problem(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:
         return _problem(500, f"the server failed: {type(error).__name__}")
+
+
+def _unreadable(error: BaseException) -> str:
+    """Why a body could not be parsed, where it isn't the syntax of JSON."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is not {error.encoding}"
+    return str(error).partition(";")[0] or type(error).__name__
 
 
 def _problem(status: int, message: str, field: str | None = None, retry: int | None = None) -> JSONResponse:

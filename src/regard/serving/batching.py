@@ -18,6 +18,10 @@ class QueueFullError(Exception):
     """There is no room for another request."""
 
 
+class StoppedError(Exception):
+    """Nothing is answered any more: the server is ending, or its thread has failed."""
+
+
 @dataclass(frozen=True)
 class _Job(Generic[S, R]):
     texts: Sequence[str]
@@ -41,6 +45,7 @@ class Batcher(Generic[S, R]):
         self._jobs: deque[_Job[S, R]] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._failed = False
         self._thread = threading.Thread(target=self._run, name="translating", daemon=True)
 
     def start(self) -> None:
@@ -57,7 +62,7 @@ class Batcher(Generic[S, R]):
     @property
     def running(self) -> bool:
         """Whether requests are taken and answered."""
-        return self._thread.is_alive() and not self._closed
+        return self._thread.is_alive() and not self._closed and not self._failed
 
     def waiting(self) -> int:
         """Texts that wait."""
@@ -68,11 +73,14 @@ class Batcher(Generic[S, R]):
         """Have texts answered; cancel the future to give up a request that waits.
 
         Raises:
-            QueueFullError: too many texts wait already, or the server is ending.
+            QueueFullError: too many texts wait already.
+            StoppedError: nothing is answered any more.
         """
         job: _Job[S, R] = _Job(texts, settings)
         with self._changed:
-            if self._closed or self._waiting() + len(texts) > self._bounds.queue:
+            if self._closed or self._failed:
+                raise StoppedError
+            if self._waiting() + len(texts) > self._bounds.queue:
                 raise QueueFullError
             self._jobs.append(job)
             self._changed.notify_all()
@@ -82,17 +90,39 @@ class Batcher(Generic[S, R]):
         return sum(len(job.texts) for job in self._jobs if not job.future.cancelled())
 
     def _run(self) -> None:
-        while jobs := self._next():
-            wanted = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if wanted:
-                self._work(wanted)
+        wanted: list[_Job[S, R]] = []
+        busy = False
+        try:
+            while jobs := self._next(busy):
+                wanted = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+                if wanted:
+                    self._work(wanted)
+                busy = True
+        except BaseException:
+            self._fail(wanted)
+            raise
 
-    def _next(self) -> list[_Job[S, R]]:
-        """The jobs to answer next, at least one; none when all is done."""
+    def _fail(self, begun: list[_Job[S, R]]) -> None:
+        """Let nobody wait for an answer that won't come."""
         with self._changed:
+            self._failed = True
+            waiting = [job for job in self._jobs if job.future.set_running_or_notify_cancel()]
+            self._jobs.clear()
+        for job in [*begun, *waiting]:
+            if not job.future.done():
+                job.future.set_exception(StoppedError())
+
+    def _next(self, busy: bool) -> list[_Job[S, R]]:
+        """The jobs to answer next, at least one; none when all is done.
+
+        Args:
+            busy: whether others have just been answered; what came in meanwhile has waited for company already.
+        """
+        with self._changed:
+            company = busy and self._waiting() > 0
             while not self._jobs and not self._closed:
                 self._changed.wait()
-            until = time.monotonic() + self._bounds.wait
+            until = time.monotonic() + (0 if company else self._bounds.wait)
             while not self._closed and self._waiting() < self._bounds.batch:
                 remaining = until - time.monotonic()
                 if remaining <= 0:

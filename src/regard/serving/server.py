@@ -1,14 +1,17 @@
 """The process that serves: a socket, the model, uvicorn, and an end that finishes what runs."""
 
+import math
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from regard.errors import ArgumentError
 from regard.runs.info import describe
@@ -48,6 +51,21 @@ def serve_model(
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn hands the signal on when it has ended
     with _bound_socket(host, port) as listener:
         app = create_app(*_application(directory, device, bounds), bounds)
+        Server(app, bounds, lambda: ready(_address(listener))).run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server that says when it is ready, and ends by one deadline.
+
+    Args:
+        app: as `create_app` makes it.
+        bounds: limits of requests; `seconds` of the end, too, to the next whole second.
+        ready: called once requests are taken.
+    """
+
+    def __init__(self, app: FastAPI, bounds: Bounds, ready: Callable[[], None]) -> None:
+        self._app, self._ready = app, ready
+        self._grace = math.ceil(bounds.seconds)
         config = uvicorn.Config(
             app,
             http="h11",
@@ -58,23 +76,22 @@ def serve_model(
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=max(1, round(bounds.seconds)),
+            limit_concurrency=bounds.connections + 1,  # uvicorn refuses as soon as there are so many
+            timeout_graceful_shutdown=self._grace,
         )
-        _Server(config, lambda: ready(_address(listener))).run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server that says when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, then say so."""
         await super().startup(sockets)
         if not self.should_exit:
             self._ready()
+
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests end, then the application, both until the same time."""
+        self._app.state.end_by = time.monotonic() + self._grace
+        await super().shutdown(sockets)
 
 
 def _application(directory: Path, device: str, bounds: Bounds) -> tuple[Batcher[Options, Answer], int, dict[str, Any]]:
@@ -111,6 +128,8 @@ def _bound_socket(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
+    except UnicodeError as error:  # what can't even be asked for: a label of more than 63 letters
+        raise ArgumentError(f"--host {host}: not the name of a host: {error}") from error
     except OSError as error:
         raise ArgumentError(f"--host {host}: {error.strerror}") from error
     try:

@@ -1,7 +1,14 @@
 """Training: the loop, schedules, budgets and checkpoints. Knows no model and no task."""
 
 from regard.training.budget import Budget, Plan, calibrate, make_plan
-from regard.training.checkpoint import Checkpoint, Progress, last_checkpoint, load_checkpoint, load_weights_into
+from regard.training.checkpoint import (
+    Checkpoint,
+    Progress,
+    last_checkpoint,
+    load_checkpoint,
+    load_progress,
+    load_weights_into,
+)
 from regard.training.events import (
     Damaged,
     Event,
@@ -57,6 +64,7 @@ __all__ = [
     "calibrate",
     "last_checkpoint",
     "load_checkpoint",
+    "load_progress",
     "load_weights",
     "load_weights_into",
     "make_plan",

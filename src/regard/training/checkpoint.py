@@ -22,8 +22,10 @@ from regard.training.optimizer import OptimizerState, capture_optimizer, restore
 from regard.training.processes import Processes
 from regard.training.random_state import capture_all_random
 from regard.training.sharded import load_whole, whole_state
-from regard.training.store import CheckpointStore, DamagedCheckpointError, read_checkpoint
+from regard.training.store import CheckpointStore, DamagedCheckpointError, read_checkpoint, read_checkpoint_file
 from regard.training.weights import WEIGHTS, pack, pack_weights, unpack, unpack_weights
+
+STATE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,10 @@ def save_checkpoint(
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; former checkpoints are untouched.
     """
-    weights, state = whole_state(model), capture_optimizer(optimizer)
+    main = processes.rank == 0
+    weights, state = whole_state(model, keep=main), capture_optimizer(optimizer, keep=main)
     random = capture_all_random(processes)
-    if processes.rank != 0:
+    if not main:
         return store.path(progress.step)
     content = {
         "progress": asdict(progress),
@@ -113,7 +116,7 @@ def save_checkpoint(
         yield WEIGHTS, pack_weights(weights)
         yield "optimizer.safetensors", pack(state.tensors)
         yield "random.safetensors", pack(random)
-        yield "state.json", json.dumps(content, indent=1, allow_nan=False).encode()
+        yield STATE, json.dumps(content, indent=1, allow_nan=False).encode()
 
     return store.write(progress.step, files())
 
@@ -128,11 +131,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     path = Path(path)
     files = read_checkpoint(path)
     try:
-        content: dict[str, Any] = json.loads(files["state.json"])
-        progress = content["progress"]
+        content: dict[str, Any] = json.loads(files[STATE])
         return Checkpoint(
             path=path,
-            progress=Progress(**{**progress, "snapshots": tuple(progress["snapshots"])}),
+            progress=_progress(content),
             plan=Plan.from_json(content["plan"]),
             weights=unpack_weights(files[WEIGHTS]),
             optimizer=OptimizerState(unpack(files["optimizer.safetensors"]), content["optimizer"]),
@@ -143,6 +145,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DamagedCheckpointError(f"{path}: has no {error}") from error
     except (ValueError, TypeError, SafetensorError) as error:
         raise DamagedCheckpointError(f"{path}: not what this program wrote ({error})") from error
+
+
+def load_progress(path: Path) -> Progress:
+    """How far the run had come at the checkpoint directory `path`; its weights are not read.
+
+    Raises:
+        DamagedCheckpointError: that file is missing, truncated or altered, or not what this program wrote.
+    """
+    try:
+        return _progress(json.loads(read_checkpoint_file(Path(path), STATE)))
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedCheckpointError(f"{path}: not what this program wrote ({error})") from error
+
+
+def _progress(content: dict[str, Any]) -> Progress:
+    progress = content["progress"]
+    return Progress(**{**progress, "snapshots": tuple(progress["snapshots"])})
 
 
 def last_checkpoint(folder: Path, tell: Callable[[Damaged], None]) -> Checkpoint | None:

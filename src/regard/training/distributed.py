@@ -27,7 +27,8 @@ from regard.training.processes import Loss, first_line, several
 
 T = TypeVar("T")
 
-# Others wait while the main process tokenises a corpus. That a process has died is noticed at once, by its connections.
+# How long others wait for what the main process does alone: tokenising a corpus, validating. A process that dies closes
+# its connections; a machine that vanishes meanwhile may go unnoticed for so long, at other times for torch's own limit.
 PATIENCE = timedelta(hours=24)
 
 
@@ -42,10 +43,11 @@ def connect(
     AcceleratorState._reset_state(True)  # it is one for the whole program, and this may not be its first run
     handlers: list[Any] = [DistributedDataParallelKwargs(broadcast_buffers=False)]
     if several():
-        handlers.append(InitProcessGroupKwargs(timeout=PATIENCE, backend=_backend(device)))
+        handlers.append(InitProcessGroupKwargs(backend=_backend(device)))
     try:
         accelerator = Accelerator(
             cpu=device.type == "cpu",
+            device_placement=False,
             mixed_precision="bf16" if precision == "bfloat16" else "no",
             kwargs_handlers=handlers,
         )
@@ -53,7 +55,7 @@ def connect(
         raise TrainingError(f"the processes cannot be connected: {first_line(error)}") from error
     if several():
         atexit.register(_leave)  # left to the interpreter's end, gloo's threads can abort the process
-    return Sharded(accelerator) if sharding == "fsdp" else Replicated(accelerator)
+    return (Sharded if sharding == "fsdp" else Replicated)(accelerator, device)
 
 
 def _leave() -> None:
@@ -64,12 +66,13 @@ def _leave() -> None:
 class _Connected:
     """What both kinds share: agreeing upon values."""
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, device: torch.device) -> None:
         self.accelerator = accelerator
         self.rank: int = accelerator.process_index
         self.count: int = accelerator.num_processes
-        device: torch.device = accelerator.device
-        self.device = torch.device("cpu") if device.type == "cpu" else device  # Accelerate numbers CPUs too
+        # several processes get a device each; Accelerate numbers CPUs too
+        self.device: torch.device = device if self.count == 1 or device.type == "cpu" else accelerator.device
+        self._patient = dist.new_group(timeout=PATIENCE, backend="gloo") if self.count > 1 else None
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over processes."""
@@ -99,15 +102,16 @@ class _Connected:
             return compute()
         text = json.dumps(compute()).encode() if self.rank == 0 else b""
         size = torch.tensor(len(text))
-        dist.broadcast(size, 0)
+        dist.broadcast(size, 0, group=self._patient)
         content = torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(int(size)).byte()
-        dist.broadcast(content, 0)
+        dist.broadcast(content, 0, group=self._patient)
         value: T = json.loads(bytes(content.tolist()))
         return value
 
     def wait(self) -> None:
         """A barrier."""
-        self.any([False])
+        if self.count > 1:
+            dist.barrier(group=self._patient)
 
 
 class Replicated(_Connected):

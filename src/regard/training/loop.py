@@ -223,6 +223,7 @@ class Trainer(Generic[B]):
 
     def _micro_batches(self, epoch: int) -> Sequence[Indices]:
         if self._order is None or self._order[0] != epoch:
+            self._order = None  # before the next is made: large corpora have no room for two
             order = self.problem.epoch(epoch)
             if len(order) == 0:
                 raise TrainingError(f"epoch {epoch} has no batches: the training data are empty or all were left out")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ArgumentError, CheckpointError
-from regard.training.sharded import like, whole
+from regard.training.sharded import gathered, like
 
 # Devices whose fused kernel updates all parameters in one pass. On the CPU it takes a quarter of the time or less.
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
@@ -69,10 +69,11 @@ class OptimizerState:
     numbers: dict[str, Any]  # {"state": {"<parameter index>": {...}}, "groups": [{...}]}
 
 
-def capture_optimizer(optimizer: torch.optim.Optimizer) -> OptimizerState:
+def capture_optimizer(optimizer: torch.optim.Optimizer, keep: bool = True) -> OptimizerState:
     """The state of any optimizer whose state holds tensors and JSON values. The tensors are not copied.
 
-    Tensors that are spread over processes are made whole, so all of them must call this together.
+    Tensors that are spread over processes are made whole, so all of them must call this together; those that don't
+    `keep` the result get no tensors.
     """
     full = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -80,7 +81,7 @@ def capture_optimizer(optimizer: torch.optim.Optimizer) -> OptimizerState:
     for index, entries in sorted(full["state"].items()):  # one order in all processes, whatever the order on disk
         for key, value in sorted(entries.items()):
             if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = whole(value.detach())
+                tensors[f"{index}.{key}"] = gathered(value.detach(), keep)
             else:
                 plain.setdefault(str(index), {})[key] = value
     return OptimizerState(tensors, {"state": plain, "groups": _as_json(full["param_groups"])})

@@ -41,7 +41,7 @@ class Processes(Protocol):
         ...
 
     def deferred(self) -> AbstractContextManager[Any]:
-        """Within this block backward passes leave gradients unreduced; the next one outside brings them along."""
+        """Forward and backward passes within this block leave gradients unreduced; the next ones outside bring them."""
         ...
 
     def sum(self, value: Tensor) -> Tensor:

@@ -28,17 +28,34 @@ def like(tensor: Tensor, example: Tensor) -> Tensor:
     return distribute_tensor(own, example.device_mesh, example.placements, src_data_rank=None)
 
 
-def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """`model.state_dict()` with whole tensors; a parameter with several names stays one tensor."""
+def whole_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
+    """`model.state_dict()` with whole tensors; a parameter with several names stays one tensor.
+
+    What was spread is brought together one tensor after the other, and lies on the CPU then. All processes must call
+    this together.
+
+    Args:
+        model: its weights may be spread.
+        keep: whether this process wants them; others get nothing, and have no room for more than one tensor.
+    """
     owner = {name: id(parameter) for name, parameter in model.named_parameters(remove_duplicate=False)}
     made: dict[int, Tensor] = {}
     result: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         key = owner.get(name, id(tensor))
         if key not in made:
-            made[key] = whole(tensor.detach())
-        result[name] = made[key]
+            made[key] = gathered(tensor.detach(), keep)
+        if keep:
+            result[name] = made[key]
     return result
+
+
+def gathered(tensor: Tensor, keep: bool) -> Tensor:
+    """A spread tensor, whole, on the CPU where it is wanted and gone elsewhere; a plain one is itself."""
+    full = whole(tensor)
+    if full is tensor:
+        return tensor
+    return full.cpu() if keep else full.new_empty(0)
 
 
 def load_whole(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

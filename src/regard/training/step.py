@@ -1,6 +1,7 @@
 """One optimizer step: the gradients of several micro-batches, normalised by the target tokens of all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -85,16 +86,12 @@ def compute_gradients(
     model.zero_grad(set_to_none=True)
     losses: list[Tensor] = []
     for number, (own, batch) in enumerate(zip(shares, batches, strict=True), start=1):
-        loss = problem.loss(batch) / tokens
-        if not len(own):
-            loss = loss * 0.0
-        # processes average their gradients, where the sum over all their tokens is meant
-        scaled = loss * processes.count
-        if number < len(batches):
-            with processes.deferred():
-                scaled.backward()  # type: ignore[no-untyped-call]
-        else:
-            scaled.backward()  # type: ignore[no-untyped-call]
+        with processes.deferred() if number < len(batches) else nullcontext():
+            loss = problem.loss(batch) / tokens
+            if not len(own):
+                loss = loss * 0.0
+            # processes average their gradients, where the sum over all their tokens is meant
+            (loss * processes.count).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     parameters = [p for p in model.parameters() if p.grad is not None]
     if clip is None:

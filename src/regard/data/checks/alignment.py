@@ -8,6 +8,7 @@ at 0, passes a threshold soon after the shift begins (Page 1954, "Continuous ins
 is where the shift begins. A shift is believed only if the correlations of the stretch confirm it.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ CERTAIN: Final = 7.0
 """The same difference in its standard deviations; large, because many places and shifts are tried."""
 CHUNK: Final = 1 << 20
 """Rows looked at together, which bounds memory; a stretch goes on over the border."""
+SUMMED: Final = 1 << 16
+"""Rows whose levels are summed at once for a correlation."""
 UNRELATED: Final = 0.1
 """Below this correlation of the whole part there is nothing to go by."""
 LEAST: Final = 200
@@ -63,8 +66,14 @@ def levels(lengths: NDArray[np.int64]) -> Levels:
 
 def correlation(source: Levels, target: Levels) -> float:
     """The correlation of two columns of levels; 0 where one of them never changes."""
-    x, y = _standardised(source), _standardised(target)
-    return float(np.mean(x * y)) if len(x) else 0.0
+    sums = [0, 0, 0, 0, 0]  # of x, y, x², y², xy, without a copy of whole columns
+    for start in range(0, len(source), SUMMED):
+        x, y = (column[start : start + SUMMED].astype(np.int32) for column in (source, target))
+        for index, values in enumerate((x, y, x * x, y * y, x * y)):
+            sums[index] += int(values.sum(dtype=np.int64))
+    count, (x_sum, y_sum, x_squares, y_squares, products) = len(source), sums
+    variances = (count * x_squares - x_sum**2) * (count * y_squares - y_sum**2)
+    return (count * products - x_sum * y_sum) / math.sqrt(variances) if variances else 0.0
 
 
 def find_shifts(source: Levels, target: Levels) -> list[Shift]:

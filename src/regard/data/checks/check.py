@@ -186,7 +186,8 @@ def _overlaps(part: Part, validation: Validation) -> list[Finding]:
         if count:
             everything = name == "overlap" and count == validation.rows
             severity = Severity.error if everything else RULES[name].severity
-            findings.append(Finding(name, part.name, part.reader.name, severity, count, "", tuple(examples)))
+            more = count - len(examples)
+            findings.append(Finding(name, part.name, part.reader.name, severity, count, "", tuple(examples), more))
     return findings
 
 

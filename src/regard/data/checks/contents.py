@@ -9,8 +9,12 @@ import numpy as np
 from regard.data.checks.blocks import Mask, TextBlock
 from regard.data.checks.characters import DAMAGED, DIGIT, INVISIBLE, LETTER, visible
 
-# UTF-8 that was read as Latin-1 or Windows-1252: Ã¼ for ü, â€™ for ’
-_MISREAD: Final = re.compile("Ã[\u0080-\u00bf\u0152-\u2122]|â€|Â[\u00a0-\u00bf]|ï»¿|ï¿½")
+# What Windows-1252 has for the bytes 0x80 to 0x9F.
+_WINDOWS: Final = bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")
+_UPPER: Final = "".join(filter(str.isupper, map(chr, (*range(0x250), *range(0x1E00, 0x1F00)))))
+# UTF-8 that was read as Latin-1 or Windows-1252: Ã¼ for ü, â€™ for ’. After an upper-case letter Ã is mostly itself:
+# AMANHÃ… is Portuguese, ĐÃ” Vietnamese.
+_MISREAD: Final = re.compile(f"(?<![{_UPPER}])Ã[\u0080-\u00bf{_WINDOWS}]|â€|Â[\u00a0-\u00bf]|ï»¿|ï¿½")
 _MARKUP: Final = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|<[^<>]*>|&#?\w+;")
 _MARKUP_START: Final = re.compile(r"[<&@]|://|www\.")
 _NUMBER: Final = re.compile(r"\d+(?:[.,'’\u00a0\u202f]\d+)*")

@@ -36,6 +36,7 @@ class Finding:
         count: how many lines; 0 where it is about the whole.
         detail: what exactly, thresholds among it.
         examples: the first places.
+        more: how many further places there are.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Finding:
     count: int
     detail: str = ""
     examples: tuple[Example, ...] = ()
+    more: int = 0
 
     @property
     def rule(self) -> Rule:

@@ -65,6 +65,7 @@ class Judge:
         self._learned, self._seen, self._validation = learned, seen, validation
         self._tallies = {name: Tally(examples, _SHOWN.get(name, shown)) for name in RULES}
         self._levels = np.zeros((2, rows), np.uint8)
+        self._examples = examples
         self._usable = 0
         self.dropped: Counter[str] = Counter()
 
@@ -118,7 +119,8 @@ class Judge:
                 severity = RULES[name].severity
                 if name == "copies" and tally.count > MOSTLY * self._usable:
                     severity = Severity.error
-                found.append(self._finding(name, severity, tally.count, details.get(name, ""), tally.examples))
+                more = tally.count - len(tally.examples)
+                found.append(self._finding(name, severity, tally.count, details.get(name, ""), tally.examples, more))
         if not self._usable:
             found.append(self._finding("nothing", Severity.error, 0, "", []))
         return found
@@ -128,16 +130,19 @@ class Judge:
         shifts = find_shifts(source, target)
         if shifts:
             count = sum(shift.last - shift.first + 1 for shift in shifts)
-            examples = [Example(shift.first + 1, _stretch(shift, self._rows)) for shift in shifts]
-            return [self._finding("shifted", Severity.error, count, "", examples)]
+            examples = [Example(shift.first + 1, _stretch(shift, self._rows)) for shift in shifts[: self._examples]]
+            more = len(shifts) - len(examples)
+            return [self._finding("shifted", Severity.error, count, "", examples, more)]
         related = correlation(source, target)
-        if self._rows >= LEAST and related < UNRELATED and min(side.std() for side in self._levels) > 0:
+        if self._rows >= LEAST and related < UNRELATED and all(side.min() < side.max() for side in self._levels):
             detail = f"their correlation is {related:.2f}; of translations it is mostly above 0.5"
             return [self._finding("unrelated", Severity.warning, 0, detail, [])]
         return []
 
-    def _finding(self, name: str, severity: Severity, count: int, detail: str, examples: list[Example]) -> Finding:
-        return Finding(name, self._name, self._place, severity, count, detail, tuple(examples))
+    def _finding(
+        self, name: str, severity: Severity, count: int, detail: str, examples: list[Example], more: int = 0
+    ) -> Finding:
+        return Finding(name, self._name, self._place, severity, count, detail, tuple(examples), more)
 
 
 def _stretch(shift: Shift, rows: int) -> str:

@@ -20,6 +20,8 @@ LEAST: Final = 100
 """Fewest pairs in a sample to learn from."""
 ENOUGH: Final = 4
 """Letters of the other script that make a side strange; fewer are an abbreviation."""
+MIXED: Final = 0.2
+"""Share of the other side's script in a side's own lines from which on a line in it alone means nothing."""
 BUCKETS: Final = 1 << 16
 """Pairs of letters are told apart by 16 bits of a hash."""
 
@@ -43,10 +45,12 @@ class ByScript:
 
     Attributes:
         source, target: the scripts (ISO 15924).
+        mixed: whether a side is also written in the other's script, as Japanese is in that of Chinese.
     """
 
     source: str
     target: str
+    mixed: tuple[bool, bool] = (False, False)
 
     def swapped(self, block: TextBlock) -> Mask:
         """Which pairs have the target's script on the source side and the other way round."""
@@ -56,17 +60,19 @@ class ByScript:
         return mask
 
     def strange(self, block: TextBlock) -> Mask:
-        """Which pairs have no letter of its own script on one side, but some of the other's."""
+        """Which pairs have no letter of its own script on one side, but some of the other's, unless it is mixed."""
         own, other = self._letters(block.source)
         others, owns = self._letters(block.target)
-        mask: Mask = ((own == 0) & (other >= ENOUGH)) ^ ((owns == 0) & (others >= ENOUGH))
+        source, target = (own == 0) & (other >= ENOUGH), (owns == 0) & (others >= ENOUGH)
+        mask = np.zeros(len(block), dtype=bool)
+        if not self.mixed[0]:
+            mask |= source & ~target
+        if not self.mixed[1]:
+            mask |= target & ~source
         return mask
 
     def _letters(self, lines: Lines) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        codes, names = scripts()
-        found = codes[lines.points]
-        first, second = (lines.sums(found == names.index(name)) for name in (self.source, self.target))
-        return first, second
+        return _letters_of(lines, self.source), _letters_of(lines, self.target)
 
     def __str__(self) -> str:
         return f"{script_name(self.source)} on the source side, {script_name(self.target)} on the target side"
@@ -127,11 +133,13 @@ def tell_apart(learn: TextBlock, judge: TextBlock) -> Sides | None:
     """
     if len(learn) + len(judge) < LEAST:
         return None
-    source, target = (_main_script(lines) for lines in zip(learn.sides, judge.sides, strict=True))
+    sides = list(zip(learn.sides, judge.sides, strict=True))
+    source, target = map(_main_script, sides)
     if source is None or target is None:
         return None
     if source != target:
-        return ByScript(source, target)
+        mixed = _mixes(sides[0], source, target), _mixes(sides[1], target, source)
+        return ByScript(source, target, mixed)
     letters = ByLetters.fit(learn.source, learn.target)
     return letters if letters.decided(judge) >= DECIDED else None
 
@@ -149,6 +157,22 @@ def script_shares(lines: Sequence[Lines]) -> dict[str, float]:
 
 def _main_script(lines: Sequence[Lines]) -> str | None:
     return next(iter(script_shares(lines)), None)
+
+
+def _mixes(lines: Sequence[Lines], own: str, other: str) -> bool:
+    """Whether lines with letters of their own script have many of another; lines that were not translated have none."""
+    owns = others = 0
+    for side in lines:
+        letters = _letters_of(side, own)
+        owns += int(letters.sum())
+        others += int(_letters_of(side, other)[letters > 0].sum())
+    return others >= MIXED * (owns + others)
+
+
+def _letters_of(lines: Lines, script: str) -> NDArray[np.int64]:
+    """How many letters of each line are of a script, (N,)."""
+    codes, names = scripts()
+    return lines.sums(codes[lines.points] == names.index(script))
 
 
 def _buckets(lines: Lines) -> NDArray[np.uint32]:
