@@ -1,5 +1,7 @@
 """The command as a whole: help, errors, processes, completion, how it ends."""
 
+import io
+import json
 import os
 import runpy
 import shutil
@@ -27,8 +29,60 @@ def test_without_arguments_there_is_help(regard) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_quiet_and_speaks_json_if_asked(regard, name: str) -> None:
-    text = regard(name, "--help").out
-    assert "--quiet" in text and "--json" in text
+    options = {option: one for one in get_group(app).commands[name].params for option in one.opts}
+    assert options["--quiet"].is_flag and options["--json"].is_flag
+    assert regard(name, "--help").code == 0
+
+
+RUNNING = {
+    "example": ["new"],
+    "check-data": ["--source", "in.en", "--target", "in.de"],
+    "train": ["--source", "in.en", "--target", "in.de", "--out", "run", "--dry-run"],
+    "translate": ["MODEL", "in.en"],
+    "evaluate": ["MODEL", "--source", "in.en", "--target", "in.de"],
+    "score": ["MODEL", "--source", "in.en", "--target", "in.de"],
+    "attend": ["MODEL", "one dog", "ein Hund", "--json-file", "a.json"],
+    "tokenize": ["MODEL", "in.en"],
+    "detokenize": ["MODEL", "in.tokens"],
+    "average": ["MODEL", "MODEL", "--out", "mean"],
+    "info": ["MODEL"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_on_standard_error_if_quiet(regard, tiny_model, tmp_path: Path, monkeypatch, name: str) -> None:
+    if name == "serve":
+        return  # goes on until a signal: see test_cli_serve.py, where it is quiet, too
+    monkeypatch.chdir(tmp_path)
+    for index, file in enumerate(("in.en", "in.de")):
+        pairs = zip(tiny_model.sources, tiny_model.targets, strict=True)
+        Path(file).write_text("".join(f"{pair[index]}\n" for pair in pairs), "utf-8")
+    Path("in.tokens").write_text("▁one\n", "utf-8")
+    arguments = [str(tiny_model.directory) if part == "MODEL" else part for part in RUNNING[name]]
+    if name == "train":
+        more = ["data.held_out_pairs=2", "tokenizer.kind=char", "tokenizer.vocabulary=200", "training.device=cpu"]
+        arguments += [part for one in more for part in ("--set", one)]
+    ran = regard(name, *arguments, "--quiet", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.lines[0] if name in LINE_BY_LINE else ran.out)
+
+
+LINE_BY_LINE = ("translate", "score", "tokenize", "detokenize")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("latin-1", "attend"), ("latin-1", "check-data"), ("ascii", "check-data")]
+)
+def test_a_terminal_that_is_not_utf_8(regard, tiny_model, tmp_path, monkeypatch, encoding: str, name: str) -> None:
+    (tmp_path / "in").write_text("同じ文\n", "utf-8")
+    arguments = [tiny_model.directory, "one dog → 同", "ein Hund"]
+    if name == "check-data":
+        arguments = ["--source", tmp_path / "in", "--target", tmp_path / "in"]
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert regard(name, *arguments).code in (0, 1)
+    terminal.flush()
+    assert b"?" in terminal.buffer.getvalue()  # for what it lacks
 
 
 @pytest.mark.parametrize(

@@ -90,13 +90,14 @@ def test_a_text_gives_a_line_of_links_a_pair(regard, tiny_model, tmp_path: Path)
 
 
 def test_a_text_as_json_is_an_object_a_pair(regard, tiny_model, tmp_path: Path) -> None:
-    table = tmp_path / "pairs.tsv"
-    table.write_text(f"{SOURCE}\t{TARGET}\n{'two dogs play ' * 30}\tx\n", "utf-8")
-    ran = regard("attend", tiny_model.directory, "--pairs", table, "--json")
+    table = tmp_path / "pairs.csv"
+    table.write_text(f"en,de\n{SOURCE},{TARGET}\n{'two dogs play ' * 30},x\n", "utf-8")
+    ran = regard("attend", tiny_model.directory, "--pairs", table, "--columns", "en,de", "--json")
     first, second = map(json.loads, ran.lines)
     assert ran.code == 1
     wanted = links(load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment())
-    assert first == {"line": 1, "source": SOURCE, "target": TARGET, "links": [list(link) for link in sorted(wanted)]}
+    assert f"{table}, line 3: no links: the source has" in ran.err
+    assert first == {"line": 2, "source": SOURCE, "target": TARGET, "links": [list(link) for link in sorted(wanted)]}
     assert second["links"] == [] and "the source has" in second["error"]
 
 
@@ -138,6 +139,13 @@ def test_a_text_makes_one_page(regard, tiny_model, tmp_path: Path) -> None:
         (["--source", "text", "--html", "x.html", "--json"], "leave out --json"),
         (["--source", "text", "--json-file", "x.json"], "--json-file is for a single sentence"),
         ([SOURCE, TARGET, "--json", "--pharaoh"], "give --pharaoh or --json"),
+        ([SOURCE, TARGET, "--json", "--gold", "0-0"], "--gold is for the table and for pictures: leave out --json"),
+        ([SOURCE, TARGET, "--pharaoh", "--gold", "0-0"], "leave out --pharaoh"),
+        ([SOURCE, TARGET, "--beam", "2"], "--beam is for the model's own translation"),
+        (["--source", "text", "--target", "text", "--beam", "2"], "--beam is for the model's own translations"),
+        (["--source", "text", "--html", "x.html", "--pharaoh"], "leave out --pharaoh"),
+        ([SOURCE, "--columns", "1,2"], "--columns belongs to --pairs"),
+        (["--source", "text", "--columns", "1,2"], "--columns belongs to --pairs"),
         (["--source", "missing"], "missing: no such file"),
     ],
 )

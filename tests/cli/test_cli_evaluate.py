@@ -83,6 +83,23 @@ def test_a_table_and_a_limit(regard, tiny_model, folder: Path) -> None:
     assert json.loads(regard(*command, "--tokenize", "char").out)["bleu"]["signature"].count("tok:char") == 1
 
 
+def test_categories_are_shown_as_they_are(regard, tiny_model, folder: Path) -> None:
+    (folder / "odd").write_text("[/x]\n" * 8 + "[bold]today\n" * 3)
+    ran = regard("evaluate", tiny_model.directory, *PAIR, "--categories", "odd")
+    assert ran.code == 0 and "\n[/x] " in ran.out and "\n[bold]today " in ran.out
+
+
+def test_pairs_in_other_tables(regard, tiny_model, folder: Path) -> None:
+    pairs = list(zip(tiny_model.sources, tiny_model.targets, strict=True))
+    (folder / "in.jsonl").write_text("".join(json.dumps({"en": en, "de": de}) + "\n" for en, de in pairs), "utf-8")
+    (folder / "in.csv").write_text("de,en\n" + "".join(f'"{de}",{en}\n' for en, de in pairs), "utf-8")
+    for table in ("in.jsonl", "in.csv"):
+        found = json.loads(
+            regard("evaluate", tiny_model.directory, "--pairs", table, "--columns", "en,de", "--json").out
+        )
+        assert (found["data"], found["sentences"], found["exact"]) == (table, 11, 100.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -65,6 +65,16 @@ def test_json_and_pairs_that_are_empty_or_too_long(regard, tiny_model, tmp_path:
     assert text.lines[1:] == ["0.000000", "nan", "nan"]
 
 
+def test_tables_of_other_kinds_and_on_standard_input(regard, tiny_model, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text(f'"zwei\nKatzen",two cats\nein Hund,one dog\n{LONG},one dog\n', "utf-8")
+    ran = regard("score", tiny_model.directory, "--pairs", table, "--columns", "2,1", "--json")
+    assert [json.loads(line)["line"] for line in ran.lines] == [1, 3, 4]  # a cell may have several lines
+    assert ran.err.startswith(f"{table}, line 4: not scored: the target has")
+    piped = regard("score", tiny_model.directory, "--pairs", "-", stdin=b"one dog\tein Hund\n")
+    assert float(piped.out) == pytest.approx(json.loads(ran.lines[1])["log_prob"], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -78,6 +88,13 @@ def test_json_and_pairs_that_are_empty_or_too_long(regard, tiny_model, tmp_path:
         (["--pairs", "three"], "three, line 1: expected at least 2 columns"),
         (["--pairs", "three", "--columns", "0,1"], "--columns 0,1: expected two numbers from 1"),
         (["--pairs", "three", "--columns", "2"], "--columns 2: expected two numbers from 1"),
+        (["--pairs", "three", "--columns", "1,de"], "--columns 1,de: expected two numbers from 1 or two names"),
+        (["--pairs", "three", "--columns", "en,de"], "three: columns of a tab-separated file are numbers"),
+        (["--pairs", "-", "--columns", "en,de"], "columns of a table on standard input are numbers"),
+        (["--pairs", "a.jsonl", "--columns", "en,de"], "a.jsonl, line 2: "),
+        (["--pairs", "empty.csv"], "empty.csv: there is no pair in it"),
+        (["--source", "three", "--target", "three", "--columns", "1,2"], "--columns belongs to --pairs"),
+        (["--source", "three", "--target", "three", "--tokens", "--json"], "give --tokens or --json"),
         (["--source", "three", "--target", "three", "--out", "no/x"], "--out no/x: there is no folder no"),
     ],
 )
@@ -85,6 +102,8 @@ def test_bad_input(regard, tiny_model, tmp_path: Path, monkeypatch, options: lis
     monkeypatch.chdir(tmp_path)
     (tmp_path / "three").write_text("a\nb\nc\n")
     (tmp_path / "two").write_text("a\nb\n")
+    (tmp_path / "a.jsonl").write_text('{"en": "a", "de": "b"}\n{"en": "a"}\n')
+    (tmp_path / "empty.csv").touch()
     (tmp_path / "latin").write_bytes("a\nKü\nc\n".encode("latin-1"))
     ran = regard("score", tiny_model.directory, *options)
     assert (ran.code, ran.out) == (2, "")

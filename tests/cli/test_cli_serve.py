@@ -100,3 +100,13 @@ def test_what_cannot_be_served_is_one_line(regard, tiny_model, monkeypatch) -> N
 def test_nothing_of_the_extra_is_imported_by_the_command_line() -> None:
     code = "import sys, regard.cli; print(sorted({'fastapi', 'starlette', 'uvicorn'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_bounds_and_hosts_that_make_no_sense_are_one_line(regard) -> None:
+    for options, message in (
+        (["--seconds", "inf"], "seconds is inf: expected a finite number"),
+        (["--wait-ms", "1e14"], "wait is 1e+11 seconds: expected less than the 30 of a request"),
+        (["--host", "x" * 70], f"--host {'x' * 70}: not the name of a host"),
+    ):
+        ran = regard("serve", "nowhere", "--port", 0, "--quiet", *options)
+        assert ran.code == 2 and message in ran.err and "Traceback" not in ran.err

@@ -64,6 +64,35 @@ def test_sides_files_and_out(regard, tmp_path: Path) -> None:
     assert regard("detokenize", alone, stdin=b"dogs two <unk>\n").out == "dogs two �\n"
 
 
+def test_a_sentencepiece_model_is_a_tokenizer_file(regard, tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    with open(tmp_path / "a.model", "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["two dogs play", "ein Hund"] * 20), model_writer=file, vocab_size=19, minloglevel=2
+        )
+    ran = regard("tokenize", tmp_path / "a.model", stdin=b"two dogs\n")
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "a.model"))
+    assert (ran.code, ran.lines) == (0, [" ".join(processor.encode("two dogs", out_type=str))])
+    assert regard("detokenize", tmp_path / "a.model", stdin=ran.out.encode()).lines == ["two dogs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["nowhere", "missing.txt"], "missing.txt: no such file"),  # before the tokenizer is looked at
+        (["source.tokenizer.json", "--side", "target"], "--side target: source.tokenizer.json is one tokenizer"),
+        (["source.tokenizer.json", "--ids", "--json"], "--ids and --json: the ids are written already"),
+    ],
+)
+def test_options_without_effect_and_missing_files(regard, tmp_path: Path, monkeypatch, options, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_tokenizer("word", ["one dog", "two dogs"] * 2, None).save(tmp_path / "source.tokenizer.json")
+    ran = regard("tokenize", *options, stdin=b"one\n")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"regard: error: {message}") and ran.err.count("\n") == 1
+
+
 def test_a_token_that_breaks_the_line_shifts_no_other(regard, tiny_model) -> None:
     newline = Tokenizer.load(tiny_model.directory / "tokenizer.json").encode("a\nb")
     row = " ".join(map(str, newline))

@@ -138,6 +138,14 @@ def test_out_is_written_whole_or_not_at_all(regard, tiny_model, tmp_path: Path) 
         (["MODEL", "--prefixes", "missing.txt"], "missing.txt: no such file"),
         (["MODEL", "--prefixes", "two.txt"], "two.txt: has more than 1 lines; expected one for each line"),
         (["MODEL", "--constraints", "none.txt"], "none.txt: has 0 lines; expected one for each line"),
+        (["nowhere", "missing.txt"], "missing.txt: no such file"),  # before the model is looked at
+        (["nowhere", "--prefixes", "missing.txt"], "missing.txt: no such file"),
+        (["MODEL", "--alpha", "inf"], "--alpha inf: expected a number from 0 to 10"),
+        (["MODEL", "--alpha", "1000"], "--alpha 1000: expected a number from 0 to 10"),
+        (["MODEL", "--max-length", "999"], "max_length is 999; the model has positions for"),
+        (["MODEL", "--scores", "--json"], "--scores and --json: the scores are written already"),
+        (["MODEL", "--scores", "--nbest", "2"], "--scores and --nbest: the scores are written already"),
+        (["MODEL", "--scores", "--sample", "--samples", "2"], "--scores and --samples: the scores are written"),
         (["MODEL", "--prefixes", "-"], "--prefixes -: expected the name of a file"),
         (["MODEL", "--temperature", "0.7", "--seed", "3"], "--temperature, --seed: only with --sample"),
         (["MODEL", "--sample", "--beam", "3"], "--sample and --beam: sampling has no beam"),
@@ -239,6 +247,22 @@ def test_an_unknown_option_gets_a_hint(regard, tiny_model) -> None:
     assert "--beem" in ran.err and "--beam" in ran.err
     wrong = regard("translate", tiny_model.directory, "--penalty", "gnm")
     assert wrong.code == 2 and "gnmt" in wrong.err
+
+
+def test_phrases_that_rules_do_not_allow_are_a_problem(regard, tiny_model, tmp_path: Path) -> None:
+    (tmp_path / "phrases").write_text("\nzwei\tzwei\n")
+    command = ("translate", tiny_model.directory, "--constraints", tmp_path / "phrases", "--no-repeat-ngram", 1)
+    ran = regard(*command, stdin=b"one dog sleeps\ntwo cats play\n")
+    assert (ran.code, ran.lines) == (1, ["ein Hund schläft", ""])
+    assert "line 2: not translated: the source: its phrases cannot be said under the rules" in ran.err
+
+
+@pytest.mark.parametrize("command", ["translate", "tokenize", "detokenize"])
+def test_a_closed_standard_input_is_one_line(tiny_model, command: str) -> None:
+    line = f'exec "$0" -m regard {command} "$1" <&-'
+    ran = subprocess.run(["sh", "-c", line, sys.executable, tiny_model.directory], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "regard: error: standard input is closed; give it text, or the name of a file instead\n"
 
 
 def _start(tiny_model, *options: str) -> subprocess.Popen[bytes]:

@@ -243,7 +243,9 @@ def test_japanese_lines_in_kanji_alone_are_no_chinese() -> None:
 
 
 def test_many_lines_that_were_not_translated_are_no_mixture_of_scripts() -> None:
-    pairs = [(source, source + " x" if index % 16 == 0 else target) for index, (source, target) in enumerate(han(PAIRS))]
+    pairs = [
+        (source, source + " x" if index % 16 == 0 else target) for index, (source, target) in enumerate(han(PAIRS))
+    ]
     assert found(pairs)["script"].count == 75
 
 

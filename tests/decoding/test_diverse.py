@@ -5,9 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.decoding import GNMT, Average, NoPenalty, WhenBehind, WhenCertain, WhenFull, beam_search
+from regard.decoding import GNMT, Average, BeamRules, Limits, NoPenalty, WhenBehind, WhenCertain, WhenFull, beam_search
 from regard.decoding.diverse import DiverseBeam, diverse_beam_search
-from regard.decoding.search import Limits
 from regard.errors import ArgumentError
 
 BOS, EOS = 0, 1
@@ -17,17 +16,10 @@ ROWS = [13, 2, 5, 2, 17, 19, 23]
 
 
 def search(model, rows, **changes):
-    arguments = {
-        "beam": 6,
-        "groups": 3,
-        "strength": 0.5,
-        "bos": BOS,
-        "eos": EOS,
-        "max_length": 11,
-        "penalty": Average(),
-        "stopping": WhenBehind(),
-    } | changes
-    return diverse_beam_search(model, model.start(rows), **arguments)
+    given = {"beam": 6, "nbest": 1, "penalty": Average(), "stopping": WhenBehind()} | changes
+    groups, strength = given.pop("groups", 3), given.pop("strength", 0.5)
+    limits = Limits(BOS, EOS, given.pop("max_length", 11), given.pop("min_length", 0))
+    return diverse_beam_search(model, model.start(rows), limits, BeamRules(**given), groups=groups, strength=strength)
 
 
 def plain(model, rows, **changes):

@@ -67,6 +67,15 @@ def test_ensembles_rules_and_ensembles_of_ensembles_go_together(toys):
     assert one.tokens == two.tokens and one.score == pytest.approx(two.score, abs=1e-12)
 
 
+@pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
+def test_the_mean_is_taken_in_single_precision_at_least(narrow):
+    members = [torch.randn(3, 50).log_softmax(1).to(narrow) for _ in range(2)]
+    exact = log_mean([each.double() for each in members], [0.3, 0.7])
+    mean = log_mean(members, [0.3, 0.7])
+    assert mean.dtype == torch.float32 and exact.dtype == torch.float64
+    assert (mean - exact).abs().max() < 1e-5
+
+
 def test_probabilities_are_a_distribution_and_minus_infinity_stays(members):
     model = Ensemble(members, [3.0, 1.0, 1.0])
     log_probs, state = model.step(torch.tensor([BOS, BOS]), model.start([0, 1]))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.decoding import GNMT, Average, NoPenalty, WhenBehind, WhenCertain, WhenFull
+from regard.errors import ArgumentError
 
 PENALTIES = [NoPenalty(), GNMT(), GNMT(1.3), GNMT(-0.5), Average(), Average(0.0), Average(2.0), Average(-1.0)]
 
@@ -19,6 +20,13 @@ def test_numbers_worked_by_hand():
     assert GNMT(1.0).score(log_prob, 7).item() == -3.0
     assert GNMT(0.6).score(log_prob, 1).item() == -6.0
     assert GNMT(0.6).score(log_prob, 19).item() == pytest.approx(-6 / 4**0.6, abs=1e-14)
+
+
+@pytest.mark.parametrize("kind", [Average, GNMT])
+@pytest.mark.parametrize("alpha", [math.nan, math.inf, -math.inf, 10.1, -1000.0])
+def test_a_strength_that_leaves_no_scores_is_refused(kind, alpha):
+    with pytest.raises(ArgumentError, match=f"{kind.__name__}: alpha is {alpha}; expected a number from -10 to 10"):
+        kind(alpha)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)

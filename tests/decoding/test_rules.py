@@ -1,7 +1,7 @@
 """Rules against the same rules written with Python lists, under every search."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -145,6 +145,23 @@ def test_rules_can_be_put_around_rules(toys):
     assert Beam(3).run(outer, outer.start([3, 4]), limits) == Beam(3).run(flat, flat.start([3, 4]), limits)
 
 
+@pytest.mark.parametrize("search", [Greedy(), Beam(3, nbest=2), Sampling(samples=2)])
+def test_rules_do_not_mind_where_positions_begin(toys, search):
+    """A model that has read a prompt begins at another position than 0."""
+    toy = toys.Hashing(vocabulary=7, eos=EOS)
+
+    class Prompted(type(toy)):
+        def start(self, batch):
+            return replace(super().start(batch), position=5)
+
+    rules = [NoRepeatNgram(1), ForcedPrefix(((2, 3), ()))]
+    wanted, found = (
+        search.run(model, model.start([3, 4]), Limits(BOS, EOS, 6, keys=(1, 2)))
+        for model in (Ruled(toy, rules), Ruled(Prompted(7, EOS), rules))
+    )
+    assert found == wanted and all(one.tokens[:2] == (2, 3) for one in found[0])
+
+
 def test_a_maximum_cuts_a_prefix(toys):
     model = Ruled(toys.Hashing(vocabulary=7, eos=EOS), [ForcedPrefix(((2, 3, 4), ()))])
     found = Beam(2).run(model, model.start([3, 4]), Limits(BOS, EOS, torch.tensor([2, 5])))
@@ -195,7 +212,10 @@ def test_tokens_copied_from_the_source_disturb_no_rule(toys):
         (lambda: NoRepeatNgram(0), "n is 0"),
         (lambda: RepetitionPenalty(0.0), "r is 0"),
         (lambda: RepetitionPenalty(math.nan), "r is nan"),
+        (lambda: RepetitionPenalty(math.inf), "r is inf"),
         (lambda: Forbidden(((2,), ())), "a phrase is empty"),
+        (lambda: Forbidden(((2,), (3, -1))), r"a phrase is \(3, -1\); expected tokens, 0 or more"),
+        (lambda: ForcedPrefix(((), (2, -1))), r"a prefix is \(2, -1\); expected tokens, 0 or more"),
         (lambda: ForcedPrefix(((2,),), (((0, 1),),)), "together"),
         (lambda: ForcedPrefix(((2,),), (((0, 1), (0, 1)),), torch.arange(3)), "a range for each"),
     ],

@@ -1,5 +1,7 @@
 """Searches as objects do what the functions do, and say how wide they are."""
 
+import math
+
 import pytest
 import torch
 
@@ -58,6 +60,31 @@ def test_width_is_the_most_hypotheses_of_a_sentence(model):
         model.seen.clear()
         search.run(model, model.start([3]), Limits(BOS, EOS, 5, keys=(1,)))
         assert search.width == width == max(model.seen)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Beam(0), "beam is 0"),
+        (lambda: Beam(3, 4), "nbest is 4"),
+        (lambda: ConstrainedBeam(0), "beam is 0"),
+        (lambda: ConstrainedBeam(2, nbest=0), "nbest is 0"),
+        (lambda: DiverseBeam(0, 1), "beam is 0"),
+        (lambda: DiverseBeam(4, 3), "groups is 3"),
+        (lambda: DiverseBeam(4, 2, strength=math.nan), "strength is nan"),
+        (lambda: DiverseBeam(4, 2, nbest=5), "nbest is 5"),
+        (lambda: Sampling(samples=0), "samples is 0"),
+        (lambda: Sampling(math.nan), "temperature is nan"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_where_it_is_made(make, message):
+    with pytest.raises(ArgumentError, match=message):
+        make()
+
+
+def test_only_a_constrained_beam_takes_constraints():
+    searches = [Greedy(), Beam(3), DiverseBeam(4, 2), ConstrainedBeam(3), Sampling()]
+    assert [search.takes_constraints for search in searches] == [False, False, False, True, False]
 
 
 def test_states_within_a_state_come_out_as_they_went_in():

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from regard.decoding import Beam, ConstrainedBeam, Sampling
+from regard.decoding import Beam, ConstrainedBeam, NoRepeatNgram, Sampling
 from regard.errors import ArgumentError, DataError
 from regard.runs.scoring import score_pairs
 from regard.runs.streaming import Line, Settings, read_chunks, translate_chunks, with_wishes
@@ -93,6 +93,26 @@ def test_pipe_and_file_complain_the_same(pipe: BinaryIO, tmp_path: Path) -> None
     assert messages[0] == messages[1]
 
 
+def test_a_long_line_takes_time_in_proportion_to_its_length(pipe: BinaryIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "regard.runs.streaming.READ", 64
+    )  # 60,000 pieces: copying all that is there each time takes long
+    content = b"one\n" + b"x" * 4_000_000 + b"\n\nlast" + b"y" * 200
+    writer = threading.Thread(target=lambda: (pipe.write(content), pipe.close()))
+    began = time.perf_counter()
+    writer.start()
+    lines = [line for chunk in read_chunks("-", patience=60) for line in chunk]
+    writer.join()
+    assert lines == content.decode().split("\n")
+    assert time.perf_counter() - began < 10
+
+
+def test_a_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(DataError, match="standard input is closed"):
+        next(read_chunks("-"))
+
+
 def test_standard_input_in_memory_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n")))
     assert list(read_chunks("-")) == [["a", "b"]]
@@ -166,3 +186,15 @@ def test_a_wish_that_cannot_be_met_is_a_problem_of_its_line(tiny_model) -> None:
     assert long.problem is not None and "the source: with its prefix, a translation has" in long.problem
     assert many.problem is not None and "with its phrases, a translation has" in many.problem
     assert long.translations == many.translations == ()
+
+
+def test_phrases_that_rules_do_not_allow_are_a_problem_of_their_line(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    settings = Settings(ConstrainedBeam(3), (NoRepeatNgram(1),))
+    lines = [Line("one dog sleeps", "", ("ein",)), Line("two", "", ("zwei", "zwei")), Line("one dog sleeps"), Line("")]
+    first, twice, free, empty = next(translate_chunks(translator, [lines], settings))
+    assert first.problem is free.problem is empty.problem is None
+    assert first.translations and free.translations[0].text == "ein Hund schläft"
+    assert twice.translations == ()
+    assert twice.problem is not None
+    assert twice.problem.startswith("the source: its phrases cannot be said under the rules given")

@@ -367,6 +367,27 @@ def test_a_prefix_changes_what_follows_and_makes_room_for_itself(tiny_model) -> 
     assert problem is not None and "the source: with its prefix, a translation has" in problem
 
 
+def test_phrases_that_rules_do_not_allow_are_an_error_that_names_the_text(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    wishes = {"constraints": [["ein"], ["zwei", "zwei"]], "rules": [NoRepeatNgram(1)]}
+    for ask in (translator.translate, translator.translate_nbest):
+        with pytest.raises(ArgumentError, match="source 1: its phrases cannot be said under the rules given"):
+            ask(["one dog", "two dogs"], **wishes)
+    assert translator.translate(["two dogs"], constraints=[["zwei", "zwei"]])[0].text.count("zwei") == 2
+
+
+def test_one_text_is_no_list_of_texts(tiny_model) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    for ask in (lambda: translator.translate("dog"), lambda: translator.score(["dog"], "Hund")):
+        with pytest.raises(ArgumentError, match="is one text; expected a list"):
+            ask()
+
+
+def test_a_shortest_length_makes_room_for_itself(deep: Translator) -> None:
+    (found,) = deep.translate(["one"], min_length=40, search=Greedy())
+    assert len(found.tokens) >= 40
+
+
 def test_an_ensemble_is_the_mean_of_its_members(tokenizers: Tokenizers, deep: Translator) -> None:
     other = _random(tokenizers, torch.float64, seed=12)
     both = ensemble([deep, other], [3.0, 1.0])
@@ -408,6 +429,16 @@ def test_members_of_an_ensemble_have_the_same_tokenizers(deep: Translator, tiny_
             {"constraints": [["ein"]], "max_length": 3},
             "source 0: with its phrases, .* 4 tokens or more; at most 3",
         ),
+        ({"search": Greedy}, "search is <class .*Greedy'>; expected a search, such as"),
+        ({"search": "greedy"}, "search is 'greedy'; expected a search"),
+        ({"prefixes": "n"}, "prefixes: 'n' is one text; expected a list"),
+        ({"constraints": "n"}, "constraints: 'n' is one text"),
+        ({"constraints": ["ein"]}, "constraints of source 0: 'ein' is one text"),
+        ({"min_length": 9, "max_length": 3}, "max_length is 3; expected .* at least min_length, 9"),
+        ({"min_length": -1}, "min_length is -1"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"max_length": 61}, "max_length is 61; the model has positions for 60"),
+        ({"min_length": 61}, "min_length is 61; the model has positions for 60"),
         ({"prefixes": ["n" * 99]}, "source 0: with its prefix, .* 99 tokens or more; at most 60"),
     ],
 )

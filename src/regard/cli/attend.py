@@ -3,8 +3,8 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ from regard.cli.options import (
     say,
     write_lines,
 )
-from regard.data import ParallelText, display_name, read_lines
+from regard.data import display_name, read_lines
 from regard.errors import ArgumentError
 from regard.files import write_json
 from regard.insight import (
@@ -105,8 +105,8 @@ def attend(
     all words, tokens, links, and the weights of every layer and head.
 
     A whole text: --source FILE [--target FILE], or --pairs TABLE, prints a line of links for each pair (with --json an
-    object: line (of the file, from 1), source, target, links, and error where the model can't read it); with --html it makes one page of all
-    pairs instead.
+    object: line of the file from 1, source, target, links, and error where the model can't read it); with --html it
+    makes one page of all pairs instead.
     """
     files = Files(png, svg, heads, html, json_file)
     for option, path in vars(files).items():
@@ -125,16 +125,9 @@ def attend(
             raise ArgumentError(f"--html makes one page of the whole text: leave out {option}")
         if beam is not None and (target is not None or pairs is not None):
             raise ArgumentError("--beam is for the model's own translations, not for given ones")
-        if source is not None and target is None and pairs is None:
-            if columns is not None:
-                raise ArgumentError("--columns belongs to --pairs")
-            sources, targets, lines, name = list(read_lines(source)), None, None, display_name(source)
-        else:
-            text = read_pairs(source, target, pairs, columns)
-            sources, targets, lines, name = text.sources, text.targets, text.lines, text.name
-        pairs_seen = align_text(open_model(model, device, threads), sources, targets, beam)
-        if lines is not None:
-            pairs_seen = (replace(pair, line=lines[pair.line - 1]) for pair in pairs_seen)
+        sources, targets, lines, name = _text(source, target, pairs, columns)
+        aligned = align_text(open_model(model, device, threads), sources, targets, beam)
+        pairs_seen = (replace(pair, line=lines[pair.line - 1]) for pair in aligned)
         if html is None:
             _print_links(pairs_seen, name, choice, as_json)
         else:
@@ -177,12 +170,14 @@ def _choice(layer: str | None, head: str | None) -> Choice:
 
 
 def _text(
-    source: Path | None, target: Path | None, pairs: Path | None, columns: str
-) -> tuple[list[str], list[str] | None, str]:
-    if source is not None and target is None and pairs is None:
-        return list(read_lines(source)), None, display_name(source)
+    source: Path | None, target: Path | None, pairs: Path | None, columns: str | None
+) -> tuple[list[str], list[str] | None, Sequence[int], str]:
+    """Sources, targets if there are any, their lines from 1, and what messages call the text."""
+    if source is not None and target is None and pairs is None and columns is None:
+        sources = list(read_lines(source))
+        return sources, None, range(1, len(sources) + 1), display_name(source)
     text = read_pairs(source, target, pairs, columns)
-    return text.sources, text.targets, text.name
+    return text.sources, text.targets, text.lines, text.name
 
 
 def _own_translation(translator: Translator, sentence: str, beam: int | None) -> str:

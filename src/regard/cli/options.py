@@ -65,12 +65,12 @@ def read_pairs(source: Path | None, target: Path | None, pairs: Path | None, col
         DataError: a file cannot be used, or a row of it.
         MissingExtraError: the library for this kind of table is not installed.
     """
+    if pairs is None and columns is not None:
+        raise ArgumentError("--columns belongs to --pairs")
     if (source is None) != (target is None) or (source is None) == (pairs is None):
         raise ArgumentError("give --source and --target, or --pairs")
     if pairs is not None:
         return _read_table(pairs, columns or "1,2")
-    if columns is not None:
-        raise ArgumentError("--columns belongs to --pairs")
     assert source is not None and target is not None
     return read_parallel(source, target)
 

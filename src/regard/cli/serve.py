@@ -25,7 +25,10 @@ def serve(
     seconds: Annotated[float, typer.Option(help="Most time for a request, its wait included.")] = DEFAULTS.seconds,
     batch: Annotated[int, typer.Option(min=1, help="Texts of several requests translated together.")] = DEFAULTS.batch,
     wait_ms: Annotated[
-        float, typer.Option(min=0, help="Milliseconds that a request waits for others to be translated with it, if the model is idle.")
+        float,
+        typer.Option(
+            min=0, help="Milliseconds that a request waits for others to be translated with it, if the model is idle."
+        ),
     ] = 1000 * DEFAULTS.wait,
     connections: Annotated[
         int, typer.Option(min=1, help="Most open connections; with more, requests are refused.")

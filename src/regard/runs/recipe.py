@@ -252,7 +252,7 @@ class DecodingRecipe(Section):
     """Width of the beam; 1 is greedy search."""
     penalty: Literal["none", "gnmt", "average"] = "average"
     """Length penalty: none; GNMT's (Wu et al. 2016); the average log-probability, length to the power alpha."""
-    alpha: Annotated[float, Field(ge=0)] = 1.0
+    alpha: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Strength of the penalty."""
     max_ratio: PositiveFloat = 2.0
     """Longest translation: so many times the source's tokens, plus ten."""

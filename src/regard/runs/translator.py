@@ -26,7 +26,18 @@ from regard.models.transformer import Transformer
 from regard.recording import record
 from regard.runs.build import torch_device
 from regard.runs.directory import Tokenizers, load_model
-from regard.runs.jobs import Job, Lengths, Line, Settings, check_list, make_job, make_lines, sentence_key, too_long, unsaid
+from regard.runs.jobs import (
+    Job,
+    Lengths,
+    Line,
+    Settings,
+    check_list,
+    make_job,
+    make_lines,
+    sentence_key,
+    too_long,
+    unsaid,
+)
 from regard.runs.results import Attention, Translation
 from regard.runs.searches import choose_search
 from regard.runs.steering import Steering

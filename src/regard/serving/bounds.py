@@ -16,8 +16,8 @@ class Bounds:
     """Limits of a server.
 
     Raises:
-        ArgumentError: a limit is not above 0 (`wait` may be 0) or not finite, `seconds` is more than a day, `wait` leaves
-            nothing of it, or a request of `texts` texts could never get into the queue.
+        ArgumentError: a limit is not above 0 (`wait` may be 0) or not finite, `seconds` is more than a day, `wait`
+            leaves nothing of it, or a request of `texts` texts could never get into the queue.
     """
 
     texts: int = 100

@@ -87,7 +87,6 @@ class Server(uvicorn.Server):
         if not self.should_exit:
             self._ready()
 
-
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let requests end, then the application, both until the same time."""
         self._app.state.end_by = time.monotonic() + self._grace
