@@ -157,7 +157,7 @@ def test_gradients_within_twice_the_plain_error(case: Case, dtype: torch.dtype, 
         for name, grad in _gradients(leaves, *done, loss_weights).items():
             assert grad.dtype == dtype
             # that of a broadcast bias is a sum of terms that cancel, each of them rounded
-            assert_as_accurate(f"{runner}: gradient of {name}", grad, plain[name], exact[name], slack=4)
+            assert_as_accurate(f"{runner}: gradient of {name}", grad, plain[name], exact[name], slack=8)
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
