@@ -1,5 +1,6 @@
 """The command as a whole: help, errors, processes, completion, how it ends."""
 
+import contextlib
 import io
 import json
 import os
@@ -178,9 +179,14 @@ def test_a_reader_that_leaves_and_ctrl_c_are_no_errors(tiny_model) -> None:
         leaving.stdout.close()
         leaving.stdin.write(b"one dog\n")
         leaving.stdin.close()
-        stopped.send_signal(signal.SIGINT)
         assert leaving.wait(30) == 1
-        assert stopped.wait(30) == 128 + signal.SIGINT
+        for _ in range(10):
+            # again, as a user would: a signal in the instant before Python begins to wait for input is seen after it
+            stopped.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                stopped.wait(5)
+                break
+        assert stopped.returncode == 128 + signal.SIGINT
         assert leaving.stderr.read() == stopped.stderr.read() == b""
 
 

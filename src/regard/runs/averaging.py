@@ -21,10 +21,20 @@ from torch import Tensor
 from regard.data import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
 from regard.files import sync_folder, umask, write_json
-from regard.runs.directory import JOINT, RECIPE, SOURCE, TARGET, SavedModel, Tokenizers, load_model, save_model
+from regard.runs.directory import (
+    CHECKPOINTS,
+    JOINT,
+    RECIPE,
+    SOURCE,
+    TARGET,
+    SavedModel,
+    Tokenizers,
+    load_model,
+    save_model,
+)
 from regard.training import CheckpointStore, load_progress, load_weights, load_weights_into, mean_weights
 
-CHECKPOINTS, LOG, RESULT = "checkpoints", "log.jsonl", "result.json"
+LOG, RESULT = "log.jsonl", "result.json"
 CPU = torch.device("cpu")
 FREE = {"dropout", "attention_dropout"}  # what may differ: it says nothing about what a weight means
 

@@ -24,6 +24,7 @@ from regard.training import load_weights_into, pack_weights, unpack_weights
 
 FORMAT = 1
 CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.toml"
+CHECKPOINTS = "checkpoints"
 JOINT, SOURCE, TARGET = "tokenizer.json", "source.tokenizer.json", "target.tokenizer.json"
 
 

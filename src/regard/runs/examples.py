@@ -40,11 +40,15 @@ class TrainingExamples:
             self.batches = training_batches(self.part, size, self.seed, weights)
         except (ArgumentError, DataError) as error:
             raise RecipeError(f"training.tokens_per_batch = {size}: {error}") from error
-        sides = (corpus.tokenizers.source, corpus.tokenizers.target)
-        try:
-            self.dropouts = [BPEDropout(side, probability) for side in sides] if probability else []
-        except UnsupportedError as error:
-            raise RecipeError(f"tokenizer.dropout = {probability}: {error}") from error
+        tokenizers = corpus.tokenizers
+        self.dropouts: list[BPEDropout] = []
+        if probability:
+            try:
+                target = BPEDropout(tokenizers.target, probability)
+                source = target if tokenizers.joint else BPEDropout(tokenizers.source, probability)
+            except UnsupportedError as error:
+                raise RecipeError(f"tokenizer.dropout = {probability}: {error}") from error
+            self.dropouts = [source, target]
 
     def problem(self, loss: Callable[[TranslationBatch], Tensor]) -> Problem[TranslationBatch]:
         """The learning problem with this summed loss."""

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from regard.errors import CheckpointError, DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
-from regard.models.transformer import Transformer, build_transformer, parameter_count
+from regard.models.transformer import Transformer, TransformerConfig, build_transformer, parameter_count
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
 from regard.runs.claim import DATA, PREPARED, check_data, check_directory, only_one
 from regard.runs.corpus import Corpus, join_corpus, prepare_corpus
-from regard.runs.directory import RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
+from regard.runs.directory import CHECKPOINTS, RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
 from regard.runs.examples import TrainingExamples
 from regard.runs.recipe import Recipe, recipe_toml
 from regard.runs.validation import Validator
@@ -54,8 +54,6 @@ from regard.training import (
     seed_process,
     whole_state,
 )
-
-CHECKPOINTS = "checkpoints"
 
 Tell = Callable[[Event], None]
 Say = Callable[[str], None]
@@ -127,17 +125,18 @@ class Run:
         if training.threads is not None:
             torch.set_num_threads(training.threads)
         check_directory(recipe, out)
+        positions = recipe.model.max_length or TransformerConfig.max_length
+        if recipe.data.max_length + 1 > positions:  # before anything is tokenised
+            raise RecipeError(
+                f"data.max_length = {recipe.data.max_length} tokens and one <eos> need more positions than "
+                f"model.max_length = {positions}"
+            )
         self.corpus = self._corpus(prepared, progress or _silent)
         self.tokenizers = self.corpus.tokenizers
         check_data(out, self.corpus.facts)
         for note in self.corpus.notes:
             self.say(note)
         self.config = model_config(recipe.model, self.tokenizers)
-        if recipe.data.max_length + 1 > self.config.max_length:
-            raise RecipeError(
-                f"data.max_length = {recipe.data.max_length} tokens and one <eos> need more positions than "
-                f"model.max_length = {self.config.max_length}"
-            )
         self.examples = TrainingExamples(self.corpus, recipe, self.config.max_length, self.device)
         torch.manual_seed(training.seed)
         self.model: Transformer = build_transformer(self.config).to(self.device)
