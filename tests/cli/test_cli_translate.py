@@ -1,5 +1,6 @@
 """`regard translate`: order, empty and over-long lines, formats, files, streams, errors."""
 
+import contextlib
 import gzip
 import json
 import signal
@@ -277,8 +278,12 @@ def test_a_line_typed_is_answered_at_once_and_ctrl_c_is_quiet(tiny_model) -> Non
             process.stdin.write(f"{source}\n".encode())
             process.stdin.flush()
             assert process.stdout.readline().decode() == f"{target}\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 128 + signal.SIGINT
+        for _ in range(10):  # again if need be: see the like test in test_cli_app.py
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+                break
+        assert process.returncode == 128 + signal.SIGINT
         assert process.stderr.read() == b""
 
 
