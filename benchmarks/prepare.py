@@ -29,6 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from regard.data import read_lines, train_tokenizer
 from regard.data.token_store import ParallelTokens
 from regard.runs.corpus import prepare_corpus, training_batches
 from regard.runs.directory import JOINT, Tokenizers
-from regard.runs.recipe import make_recipe
+from regard.runs.recipe import Recipe, make_recipe
 from regard.runs.train import Run
 
 VOCABULARY = 50_000  # words of each language
@@ -144,17 +145,17 @@ def work(what: str, pairs: int, options: argparse.Namespace) -> Figures:
         done = min(pairs, ALONE)
         sides = [[line for line, _ in zip(read_lines(path), range(done), strict=False)] for path in (source, target)]
         inner = tokenizers.Tokenizer.from_file(str(options.folder / JOINT))
-        call = lambda: encode_alone(inner, sides)  # noqa: E731
+        call = partial(encode_alone, inner, sides)
     elif what == "batches":
         tokens = ParallelTokens.open(prepared)
-        call = lambda: read_batches(tokens)  # noqa: E731
+        call = partial(read_batches, tokens)
     elif what == "prepare":
         shutil.rmtree(prepared, ignore_errors=True)
-        call = lambda: prepare_corpus(recipe, prepared, known, silent, silent)  # noqa: E731
+        call = partial(prepare_corpus, recipe, prepared, known, silent, silent)
     else:
         out = options.folder / f"run-{pairs}"
         shutil.rmtree(out, ignore_errors=True)
-        call = lambda: Run(recipe, out, silent).train()  # noqa: E731
+        call = partial(train, recipe, out)
     with AnonymousPeak() as peak:
         began = time.perf_counter()
         call()
@@ -167,6 +168,10 @@ def encode_alone(inner: tokenizers.Tokenizer, sides: list[list[str]]) -> None:
         for lines in sides:
             batch = inner.encode_batch_fast(lines[start : start + TOGETHER], add_special_tokens=False)
             [each.ids for each in batch]
+
+
+def train(recipe: Recipe, out: Path) -> None:
+    Run(recipe, out, silent).train()
 
 
 def silent(*words: object) -> None:

@@ -12,27 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regard.data.pairs import Block, PairReader
+from regard.data.pairs import Block, FileReader
 from regard.data.text_readers import BLOCK, missing_column
 from regard.errors import DataError, MissingExtraError
 
 
 @dataclass(frozen=True)
-class ArrowTable(PairReader):
+class ArrowTable(FileReader):
     """Something with named columns that `pyarrow` reads; a column inside a struct has a dotted name."""
 
-    path: Path
     columns: tuple[str, str]
-
-    @property
-    def name(self) -> str:
-        """The path."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
 
     @abstractmethod
     def tables(self) -> Iterator[Any]:

@@ -77,6 +77,23 @@ class PairReader(ABC):
                 yield Row(line, source, target, block.problems.get(index))
 
 
+@dataclass(frozen=True)
+class FileReader(PairReader):
+    """A reader of one file, or of one folder that is read as one."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+
 def pairs_of(reader: PairReader) -> Iterator[Pair]:
     """Yield the pairs of a reader.
 

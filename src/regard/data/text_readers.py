@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from regard.data.compression import open_bytes
-from regard.data.pairs import Block, PairReader
+from regard.data.pairs import Block, FileReader, PairReader
 from regard.data.sources import check_start, count_lines, decode_line
 from regard.errors import DataError
 
@@ -69,24 +69,13 @@ class LineFiles(PairReader):
 
 
 @dataclass(frozen=True)
-class TabTable(PairReader):
+class TabTable(FileReader):
     """A table with one pair a line and a tab between columns; there are no quotes and no escapes.
 
     `columns` are those of source and target, from 1.
     """
 
-    path: Path
     columns: tuple[int, int]
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the two columns."""
@@ -105,24 +94,13 @@ class TabTable(PairReader):
 
 
 @dataclass(frozen=True)
-class CommaTable(PairReader):
+class CommaTable(FileReader):
     """A CSV file (RFC 4180): commas between columns, quotes around cells that hold commas, quotes or line ends.
 
     Columns given by name are found in the first row; with numbers, from 1, the first row is a pair like the others.
     """
 
-    path: Path
     columns: tuple[int, int] | tuple[str, str]
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the two columns."""
@@ -173,21 +151,10 @@ class CommaTable(PairReader):
 
 
 @dataclass(frozen=True)
-class JsonLines(PairReader):
+class JsonLines(FileReader):
     """A file with one JSON object a line; columns are keys, with a dot for each step into nested objects."""
 
-    path: Path
     columns: tuple[str, str]
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the two columns; empty lines are no rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -14,9 +14,8 @@ from regard.decoding.candidates import Candidates, best_continuations
 from regard.decoding.constraints import ConstraintTables, check_constraints, needed_length
 from regard.decoding.hypothesis import Hypothesis
 from regard.decoding.limits import Limits
-from regard.decoding.penalties import Average, LengthPenalty
 from regard.decoding.protocol import StepModel, check_best, first_tokens, length_limits
-from regard.decoding.stopping import Stopping, WhenBehind
+from regard.decoding.search import Beam
 from regard.errors import ArgumentError
 from regard.layers.state import State
 
@@ -91,34 +90,14 @@ def _check(limits: Limits, longest: list[int]) -> None:
 
 
 @dataclass(frozen=True)
-class ConstrainedBeam:
-    """Beam search for sequences that contain the phrases of `limits.constraints`; see `constrained_beam_search`.
-
-    Attributes:
-        width: hypotheses kept for each sentence, at least 1.
-        nbest: how many are returned, at most `width`.
-        penalty: how scores come from log-probability and length.
-        stopping: when the search for a sentence ends.
-
-    Raises:
-        ArgumentError: `width` or `nbest` out of range.
-    """
+class ConstrainedBeam(Beam):
+    """Beam search for sequences that contain the phrases of `limits.constraints`; see `constrained_beam_search`."""
 
     takes_constraints: ClassVar[bool] = True
-    width: int
-    nbest: int = 1
-    penalty: LengthPenalty = field(default_factory=Average)
-    stopping: Stopping = field(default_factory=WhenBehind)
-
-    def __post_init__(self) -> None:
-        self._rules()
 
     def run(self, model: StepModel, state: State, limits: Limits) -> list[list[Hypothesis]]:
         """Up to `nbest` hypotheses for each sentence, best score first."""
-        return constrained_beam_search(model, state, limits, self._rules())
-
-    def _rules(self) -> BeamRules:
-        return BeamRules(self.width, self.nbest, self.penalty, self.stopping)
+        return constrained_beam_search(model, state, limits, self.rules())
 
 
 @dataclass(frozen=True)

@@ -89,11 +89,12 @@ class Beam:
     stopping: Stopping = field(default_factory=WhenBehind)
 
     def __post_init__(self) -> None:
-        self._rules()
+        self.rules()
 
     def run(self, model: StepModel, state: State, limits: Limits) -> list[list[Hypothesis]]:
         """Up to `nbest` hypotheses for each sentence, best score first."""
-        return best_sequences(model, state, limits, self._rules())
+        return best_sequences(model, state, limits, self.rules())
 
-    def _rules(self) -> BeamRules:
+    def rules(self) -> BeamRules:
+        """These, as the functions take them."""
         return BeamRules(self.width, self.nbest, self.penalty, self.stopping)

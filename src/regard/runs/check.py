@@ -6,10 +6,9 @@ from regard.data.checks import CleanCopy, Part, Progress, Report, TokenizerMaker
 from regard.data.checks.comparison import Pairs
 from regard.data.compression import SUFFIXES
 from regard.data.given_tokenizers import read_tokenizer
-from regard.data.readers import open_reader
 from regard.data.tokenizers import Tokenizer
 from regard.errors import CheckpointError
-from regard.runs.corpus import given_tokenizers, train_tokenizers
+from regard.runs.corpus import given_tokenizers, train_tokenizers, training_readers, validation_reader
 from regard.runs.directory import Tokenizers
 from regard.runs.recipe import DataRecipe, Recipe, TokenizerRecipe
 
@@ -55,14 +54,10 @@ def data_parts(data: DataRecipe) -> list[Part]:
     Raises:
         DataError: a kind of file that is not read, or columns that don't fit it.
     """
-    folder = Path(data.folder or ".")
     training = data.parts()
     found = []
-    for number, part in enumerate(training, start=1):
+    for number, (part, reader) in enumerate(zip(training, training_readers(data), strict=True), start=1):
         several = len(training) > 1
-        reader = open_reader(
-            folder, source=part.source, target=part.target, pairs=part.pairs, columns=part.columns or data.columns
-        )
         found.append(
             Part(
                 f"training {number}" if several else "training",
@@ -71,15 +66,9 @@ def data_parts(data: DataRecipe) -> list[Part]:
                 suffixes=_suffixes(part.source, part.target),
             )
         )
-    if data.valid_source is not None or data.valid_pairs is not None:
-        reader = open_reader(
-            folder,
-            source=data.valid_source,
-            target=data.valid_target,
-            pairs=data.valid_pairs,
-            columns=data.valid_columns or data.columns,
-        )
-        found.append(Part("validation", reader, True, "valid", _suffixes(data.valid_source, data.valid_target)))
+    valid = validation_reader(data)
+    if valid is not None:
+        found.append(Part("validation", valid, True, "valid", _suffixes(data.valid_source, data.valid_target)))
     return found
 
 

@@ -210,7 +210,11 @@ def training_readers(data: DataRecipe) -> list[PairReader]:
     folder = Path(data.folder or ".")
     return [
         open_reader(
-            folder, source=part.source, target=part.target, pairs=part.pairs, columns=part.columns or data.columns
+            folder,
+            source=part.source,
+            target=part.target,
+            pairs=part.pairs,
+            columns=part.columns or data.columns,
         )
         for part in data.parts()
     ]

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any, Final
 
 from regard.data.pairs import PairReader
 from regard.data.preparing import Done, PartDone, encode_corpus
+from regard.data.source_facts import changed_source, source_facts
 from regard.data.survey import HoldOut, Progress, Texts, survey
 from regard.data.token_store import (
     FORMAT,
@@ -30,10 +30,8 @@ from regard.data.token_store import (
     ParallelTokens,
     damaged,
     describe_files,
-    file_sha256,
     token_dtype,
 )
-from regard.data.tokenizers import Tokenizer
 from regard.errors import DataError, RecipeError, RegardError
 from regard.files import write_json, write_text
 from regard.runs.directory import JOINT, SOURCE, TARGET, Tokenizers
@@ -244,7 +242,7 @@ def _reason_to_begin_anew(folder: Path, stored: dict[str, Any], request: Request
         )
     if differences:
         return f"other settings ({'; '.join(differences)})"
-    changed = _changed(stored["sources"], request.readers, say if "files" in stored else None)
+    changed = changed_source(stored["sources"], request.readers, say if "files" in stored else None)
     if changed and request.shared:
         raise RecipeError(
             f"{folder} (data.prepared) holds a corpus made from other text ({changed}): choose another folder, or "
@@ -260,7 +258,7 @@ def _begin(folder: Path, request: Request, say: Say, progress: Progress) -> dict
         if name != PROGRESS:
             (folder / name).unlink(missing_ok=True)  # not overwritten: another run may have it mapped
     with ThreadPoolExecutor(1) as pool:
-        sources = pool.submit(_sources, request.readers)  # checksums, while the rows are read
+        sources = pool.submit(source_facts, request.readers)  # checksums, while the rows are read
         found = survey(
             request.readers,
             sample=0 if request.known is not None else request.sample,
@@ -310,7 +308,7 @@ def _finish(folder: Path, stored: dict[str, Any], request: Request, progress: Pr
     )
     if [part.rows for part in done.parts] != [part["rows"] for part in stored["parts"]]:
         raise DataError(f"{folder}: the data changed while they were being prepared; start again")
-    if changed := _changed(stored["sources"], request.readers, None):
+    if changed := changed_source(stored["sources"], request.readers, None):
         raise DataError(f"{folder}: the data changed while they were being prepared ({changed}); start again")
     if not any(part.kept for part in done.parts):
         raise DataError(f"every training pair is longer than data.max_length = {request.max_length} tokens")
@@ -349,51 +347,8 @@ def _held_out(folder: Path, stored: dict[str, Any]) -> list[Texts]:
 
 def _fingerprints(tokenizers: Tokenizers) -> dict[str, str]:
     """The sha256 of each side's tokenizer file."""
-
-    def fingerprint(tokenizer: Tokenizer) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            tokenizer.save(Path(folder) / JOINT)
-            return file_sha256(Path(folder) / JOINT)
-
-    return {"source": fingerprint(tokenizers.source), "target": fingerprint(tokenizers.target)}
-
-
-def _sources(readers: Sequence[PairReader]) -> list[dict[str, Any]]:
-    """What is known of the files that are read, to notice that one has changed."""
-    facts = []
-    for path in (path for reader in readers for path in reader.files):
-        size, modified = _stat(path)
-        facts.append({"path": str(path), "size": size, "mtime_ns": modified, "sha256": file_sha256(path)})
-    return facts
-
-
-def _changed(known: list[dict[str, Any]], readers: Sequence[PairReader], say: Say | None) -> str | None:
-    """Which file is not what it was, in words; files that were only moved or touched are as they were.
-
-    With `say`, for a corpus that is finished, a file may be missing.
-    """
-    paths = [path for reader in readers for path in reader.files]
-    if len(paths) != len(known):
-        return f"{len(known)} files have become {len(paths)}"
-    for path, fact in zip(paths, known, strict=True):
-        if say is not None and not path.exists():
-            say(f"{path} is no longer there; what was made from it is used")
-            continue
-        if _stat(path) == (fact["size"], fact["mtime_ns"]):
-            continue
-        if path.stat().st_size != fact["size"] or file_sha256(path) != fact["sha256"]:
-            return f"{path} has changed"
-    return None
-
-
-def _stat(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    return found.st_size, found.st_mtime_ns
+    sides = {"source": tokenizers.source, "target": tokenizers.target}
+    return {side: hashlib.sha256(tokenizer.content.encode()).hexdigest() for side, tokenizer in sides.items()}
 
 
 def content_sha256(prepared: Prepared, valid: Sequence[Texts]) -> str:
