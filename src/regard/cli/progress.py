@@ -1,18 +1,17 @@
 """What a person sees while a model trains, and before: a progress bar, validations, samples, what comes next."""
 
-import resource
 import sys
 from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from regard.models.transformer import parameter_count
+from regard.models.encoder_decoder import parameter_count
+from regard.runs.memory import peak_memory
 from regard.runs.train import Outcome, Outlook, Run
 from regard.training import Damaged, Event, Resumed, Started, StepDone, Validated
 
@@ -63,7 +62,9 @@ class TrainingDisplay:
             else f"{config.source_vocabulary:,} source and {config.target_vocabulary:,} target tokens"
         )
         together = f", {run.processes.count} processes" if run.processes.count > 1 else ""
-        self.say(f"transformer with {parameter_count(config):,} parameters, {vocabulary}, on {run.device}{together}")
+        self.say(
+            f"{config.words()}: {parameter_count(run.model):,} parameters, {vocabulary}, on {run.device}{together}"
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -147,11 +148,3 @@ def print_outlook(outlook: Outlook) -> None:
     console = Console()
     console.print(table)
     console.print("nothing was written")
-
-
-def peak_memory() -> int:
-    """Most memory so far, in bytes: of the GPU where one is used, else the resident memory of this process."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,12 +1,13 @@
 """Layers: ordinary modules with plain arguments, of which models are built."""
 
-from regard.layers.attention import Attention, additive_attention
+from regard.layers.attention import Attention, StepAttend, StepwiseAttention, additive_attention
 from regard.layers.embedding import PositionedEmbedding, TokenEmbedding
 from regard.layers.feedforward import FeedForward
 from regard.layers.loss import linear_cross_entropy
 from regard.layers.makers import AdditiveScore, Fixed, GeneralScore, LearnedSink, Maker, RelativePositionBias
 from regard.layers.multihead import Attend, KeysValues, MultiHeadAttention
 from regard.layers.positions import LearnedPositions, Positions, SinusoidalPositions
+from regard.layers.recurrent import Recurrent, RecurrentState, StackedCells, zero_state
 from regard.layers.residual import PostNorm, PreNorm, Residual
 from regard.layers.selfattention import CausalSelfAttention, SelfAttention, SimpleSelfAttention
 from regard.layers.state import State
@@ -28,13 +29,19 @@ __all__ = [
     "Positions",
     "PostNorm",
     "PreNorm",
+    "Recurrent",
+    "RecurrentState",
     "RelativePositionBias",
     "Residual",
     "SelfAttention",
     "SimpleSelfAttention",
     "SinusoidalPositions",
+    "StackedCells",
     "State",
+    "StepAttend",
+    "StepwiseAttention",
     "TokenEmbedding",
     "additive_attention",
     "linear_cross_entropy",
+    "zero_state",
 ]

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from regard.attention import Factor, Mask, Score
+from regard.attention import Bias, Factor, Mask, Score
 from regard.layers.makers import AdditiveScore, Maker, as_maker
 from regard.layers.multihead import Attend, KeysValues
 
@@ -75,6 +75,73 @@ class Attention(nn.Module):
         """Attend with the queries (…, Q, ·) that `queries` gave to what `keys_values` gave: (…, Q, ·)."""
         y: Tensor = self.operator(q, known.keys, known.values, score=self.score(), mask=mask, factor=factor)
         return y
+
+
+class StepAttend(Attend):
+    """`attend` for a recurrence, in which each query depends on what the one before it saw.
+
+    `step` computes one position. After the last, all queries go through the module together with the contexts that the
+    steps gave: nothing is computed, but what looks at calls of `Attend` from outside sees one attention of all queries.
+    """
+
+    def step(
+        self, q: Tensor, k: Tensor, v: Tensor, /, *, score: Score, mask: Mask | None, factor: Factor | Tensor | None
+    ) -> Tensor:
+        """As `Attend.forward`, unseen from outside."""
+        return super().forward(q, k, v, score=score, mask=mask, factor=factor)
+
+    def forward(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        /,
+        *,
+        score: Score,
+        mask: Mask | None = None,
+        bias: Bias | Tensor | None = None,
+        factor: Factor | Tensor | None = None,
+        softcap: float | None = None,
+        sink: Tensor | None = None,
+    ) -> Tensor:
+        """Give back v, the contexts of the queries (…, Q, ·)."""
+        return v
+
+
+class StepwiseAttention(Attention):
+    """`Attention` for a recurrence: `attend_step` at each position, and `seen` after the last.
+
+    Arguments are those of `Attention`.
+    """
+
+    def __init__(
+        self,
+        score: Score | Maker[Score],
+        *,
+        query: nn.Module | None = None,
+        key: nn.Module | None = None,
+        value: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(score, query=query, key=key, value=value, dropout=dropout)
+        self.steps = self.operator = StepAttend(dropout)
+
+    def attend_step(
+        self, q: Tensor, known: KeysValues, mask: Mask | None = None, factor: Factor | Tensor | None = None
+    ) -> Tensor:
+        """As `attend_to`, for one position of each sequence or hypothesis: q (…, Q, ·) → (…, Q, ·)."""
+        return self.steps.step(q, known.keys, known.values, score=self.score(), mask=mask, factor=factor)
+
+    def seen(
+        self,
+        q: Tensor,
+        contexts: Tensor,
+        keys: Tensor,
+        mask: Mask | None = None,
+        factor: Factor | Tensor | None = None,
+    ) -> None:
+        """Let observers see the attention of all positions: queries, contexts (…, Q, ·) and what they attended to."""
+        self.operator(q, keys, contexts, score=self.score(), mask=mask, factor=factor)
 
 
 def additive_attention(query_width: int, memory_width: int, width: int, dropout: float = 0.0) -> Attention:

@@ -7,7 +7,7 @@ log_probs = model.output(hidden).log_softmax(-1)
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,35 +29,32 @@ from regard.layers import (
     State,
     TokenEmbedding,
 )
+from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
 
 CACHE_STEP = 16  # positions by which a decoding cache grows
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"encoder_layers": 4, "decoder_layers": 4, "width": 128, "feedforward": 256, "heads": 4},
-    "small": {"encoder_layers": 6, "decoder_layers": 6, "width": 256, "feedforward": 1024, "heads": 4},
-    "base": {"encoder_layers": 6, "decoder_layers": 6, "width": 512, "feedforward": 2048, "heads": 8},
-    "big": {"encoder_layers": 6, "decoder_layers": 6, "width": 1024, "feedforward": 4096, "heads": 16, "dropout": 0.3},
-}
-"""`base` and `big` are those of the paper's table 3; `tiny` and `small` are for small data and two cores."""
 
 Norm = Literal["post", "pre"]
 PositionKind = Literal["sinusoidal", "learned"]
 Sharing = Literal["all", "target", "none"]
-CHOICES: dict[str, tuple[str, ...]] = {
-    "norm": get_args(Norm),
-    "positions": get_args(PositionKind),
-    "shared": get_args(Sharing),
-}
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
-    """Sizes and choices of an encoder–decoder Transformer."""
+class TransformerConfig(ModelConfig):
+    """Sizes and choices of an encoder–decoder Transformer. The presets `base` and `big` are those of the paper's table
+    3; `tiny` and `small` are for small data and two cores."""
 
-    source_vocabulary: int
-    """Source tokens, V of the encoder's embedding."""
-    target_vocabulary: int
-    """Target tokens, V of the decoder's embedding and of the output."""
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"encoder_layers": 4, "decoder_layers": 4, "width": 128, "feedforward": 256, "heads": 4},
+        "small": {"encoder_layers": 6, "decoder_layers": 6, "width": 256, "feedforward": 1024, "heads": 4},
+        "base": {"encoder_layers": 6, "decoder_layers": 6, "width": 512, "feedforward": 2048, "heads": 8},
+        "big": {"width": 1024, "feedforward": 4096, "heads": 16, "dropout": 0.3},
+    }
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "norm": get_args(Norm),
+        "positions": get_args(PositionKind),
+        "shared": get_args(Sharing),
+    }
+
     encoder_layers: int = 6
     decoder_layers: int = 6
     width: int = 512
@@ -74,33 +71,30 @@ class TransformerConfig:
     norm: Norm = "post"
     """LayerNorm after each residual sum (the paper) or before each sub-layer (with a last one at the end)."""
     positions: PositionKind = "sinusoidal"
-    max_length: int = 1024
-    """Most positions of a source or target, `<bos>` and `<eos>` included."""
     shared: Sharing = "all"
     """Which of source embedding, target embedding and output projection are one table: all three (needs one
     vocabulary), the two of the target, or none."""
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                expected = " or ".join(repr(choice) for choice in known)
-                raise ArgumentError(f"{name} is {getattr(self, name)!r}: expected {expected}")
+        super().__post_init__()
         if self.shared == "all" and self.source_vocabulary != self.target_vocabulary:
             raise ArgumentError(
                 f'shared = "all" needs one vocabulary, not {self.source_vocabulary} source and '
                 f'{self.target_vocabulary} target tokens: use shared = "target"'
             )
+        if self.width % self.heads:
+            raise ArgumentError(f"heads = {self.heads} doesn't divide width = {self.width}")
+        if self.key_heads is not None and self.heads % self.key_heads:
+            raise ArgumentError(f"key_heads = {self.key_heads} doesn't divide heads = {self.heads}")
+        if self.positions == "sinusoidal" and self.width % 2:
+            raise ArgumentError(f"width = {self.width} is odd: sinusoidal positions need an even one")
 
-    @classmethod
-    def preset(cls, name: str, **settings: Any) -> Self:
-        """The preset `name` ("tiny", "small", "base", "big") with `settings` put in or replaced.
-
-        Raises:
-            ArgumentError: there is no such preset.
-        """
-        if name not in PRESETS:
-            raise ArgumentError(f"no preset {name!r}: there are {', '.join(PRESETS)}")
-        return cls(**(PRESETS[name] | settings))
+    def words(self) -> str:
+        """See `ModelConfig.words`."""
+        return (
+            f"Transformer, {self.encoder_layers}+{self.decoder_layers} layers, width {self.width}, feed-forward "
+            f"{self.feedforward}, {self.heads} heads, {self.norm}-norm, {self.positions} positions"
+        )
 
 
 class EncoderLayer(nn.Module):
@@ -183,9 +177,8 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = norm
 
-    def forward(self, tokens: Tensor, mask: Mask) -> Tensor:
-        """Ids (B, S) → memory (B, S, E)."""
-        x = self.embedding(tokens)
+    def forward(self, x: Tensor, mask: Mask) -> Tensor:
+        """Embedded source (B, S, E) → memory (B, S, E)."""
         for layer in self.layers:
             x = layer(x, mask)
         y: Tensor = self.norm(x)
@@ -211,8 +204,8 @@ class Decoder(nn.Module):
         return y
 
 
-class Transformer(nn.Module):
-    """The encoder–decoder Transformer. The model knows no padding id: lengths say what is padding.
+class Transformer(EncoderDecoder):
+    """The encoder–decoder Transformer.
 
     Args:
         config: kept as `config`, for saving beside the weights.
@@ -221,36 +214,27 @@ class Transformer(nn.Module):
     """
 
     def __init__(self, config: TransformerConfig, encoder: Encoder, decoder: Decoder, output: nn.Linear) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, output)
         self.encoder = encoder
         self.decoder = decoder
-        self.output = output
 
-    def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> Tensor:
-        """Hidden states of all target positions at once, each seeing the target up to itself (teacher forcing).
+    def embed(self, source: Tensor) -> Tensor:
+        """See `EncoderDecoder.embed`."""
+        x: Tensor = self.encoder.embedding(source)
+        return x
 
-        Args:
-            source: ids (B, S) int64, padded at the end.
-            source_lengths: (B,) int64.
-            target: ids (B, T) int64, beginning with `<bos>`; positions past a target's end give values to ignore.
+    def encode(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
+        """See `EncoderDecoder.encode`."""
+        return Memory(self.encoder(embedded, Padding(source_lengths)), source_lengths)
 
-        Returns:
-            (B, T, E); `output` makes them logits.
-        """
-        mask = Padding(source_lengths)
-        memory = self.encoder(source, mask)
-        hidden: Tensor = self.decoder(target, memory, mask)
+    def decode(self, memory: Memory, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.decode`."""
+        hidden: Tensor = self.decoder(target, memory.states, Padding(memory.lengths))
         return hidden
 
     def start(self, source: Tensor, source_lengths: Tensor) -> State:
-        """Encode a batch for step-wise decoding: one hypothesis for each sentence, no token fed yet.
-
-        Args:
-            source: ids (S, K) int64, padded at the end.
-            source_lengths: (S,) int64.
-        """
-        memory = self.encoder(source, Padding(source_lengths))
+        """See `EncoderDecoder.start`."""
+        memory = self.encode(self.embed(source), source_lengths).states
         pairs = [torch.stack(layer.cross.keys_values(memory), 1) for layer in self.decoder.layers]
         stacked = torch.stack(pairs, 1)  # (S, L, 2, G, K, D)
         sentences, layers, _, groups, _, width = stacked.shape
@@ -258,15 +242,7 @@ class Transformer(nn.Module):
         return State({"memory": stacked, "lengths": source_lengths}, {"cache": cache}, 0)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Feed one token to each hypothesis.
-
-        Args:
-            tokens: (N,) int64.
-            state: from `start` or the last `step`; its cache is written to and must not be used again.
-
-        Returns:
-            log-probabilities of the next token (N, V), and the state after it.
-        """
+        """See `EncoderDecoder.step`; the state's cache is written to."""
         memory, cache, position = state.sentence["memory"], state.hypothesis["cache"], state.position
         if cache.shape[4] == position:
             cache = F.pad(cache, (0, 0, 0, CACHE_STEP))
@@ -276,6 +252,10 @@ class Transformer(nn.Module):
             x = layer.step(x, cache[:, i], position, KeysValues(memory[:, i, 0], memory[:, i, 1]), mask)
         logits = self.output(self.decoder.norm(x[:, 0]))  # (N, V)
         return logits.log_softmax(-1), State(state.sentence, {"cache": cache}, position + 1)
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers of both stacks."""
+        return [*self.encoder.layers, *self.decoder.layers]
 
 
 def build_transformer(config: TransformerConfig) -> Transformer:
@@ -302,29 +282,6 @@ def build_transformer(config: TransformerConfig) -> Transformer:
         ),
         output,
     )
-
-
-def parameter_count(config: TransformerConfig) -> int:
-    """Number of parameters of `build_transformer(config)`, by formula.
-
-    With E the width, F the feed-forward width and g = G/H: an attention has (2 + 2g)·E² weights and (2 + 2g)·E biases,
-    a feed-forward network 2·E·F weights and F + E biases, a LayerNorm 2·E.
-    """
-    e, f = config.width, config.feedforward
-    kv = e * (config.key_heads or config.heads) // config.heads
-    attention = (2 * e + 2 * kv) * e + (2 * e + 2 * kv)
-    feedforward = 2 * e * f + f + e
-    norm = 2 * e
-    encoder = config.encoder_layers * (attention + feedforward + 2 * norm)
-    decoder = config.decoder_layers * (2 * attention + feedforward + 3 * norm)
-    last = 2 * norm if config.norm == "pre" else 0
-    tables = {
-        "all": config.target_vocabulary,
-        "target": config.source_vocabulary + config.target_vocabulary,
-        "none": config.source_vocabulary + 2 * config.target_vocabulary,
-    }[config.shared]
-    positions = 2 * config.max_length * e if config.positions == "learned" else 0
-    return encoder + decoder + last + tables * e + positions
 
 
 def _embedding(config: TransformerConfig, table: TokenEmbedding) -> PositionedEmbedding:

@@ -132,7 +132,7 @@ def attention_modules(model: nn.Module) -> dict[str, Attend]:
     }
     if not found:
         raise UnsupportedError(
-            f"{type(model).__name__} has no attention of this package; recording supports regard models, "
+            f"{type(model).__name__} has no attention of this package; recording supports regard models that attend, "
             "such as the Transformer of regard.load(directory)"
         )
     return found

@@ -5,35 +5,30 @@ from typing import Any
 import torch
 
 from regard.decoding import GNMT, Average, LengthPenalty, NoPenalty
-from regard.errors import RecipeError
-from regard.models.transformer import PRESETS, TransformerConfig
+from regard.errors import ArgumentError, RecipeError
+from regard.models.encoder_decoder import ModelConfig
+from regard.models.families import FAMILIES
 from regard.runs.directory import Tokenizers
-from regard.runs.recipe import ModelRecipe, TrainingRecipe
+from regard.runs.model_recipes import ModelRecipe
+from regard.runs.recipe import TrainingRecipe
 from regard.training import Budget, Constant, Cosine, InverseSqrt, Linear, Schedule
 
 
-def model_config(recipe: ModelRecipe, tokenizers: Tokenizers) -> TransformerConfig:
+def model_config(recipe: ModelRecipe, tokenizers: Tokenizers) -> ModelConfig:
     """The configuration of a recipe's model for given vocabularies.
 
     Raises:
         RecipeError: sizes that don't fit each other.
     """
-    settings = recipe.model_dump(exclude={"name", "preset"}, exclude_none=True)
-    settings.setdefault("shared", "all" if tokenizers.joint else "target")
-    if settings["shared"] == "all" and not tokenizers.joint:
-        raise RecipeError('model.shared = "all" needs a joint tokenizer')
-    config = TransformerConfig(
-        source_vocabulary=tokenizers.source.vocab_size,
-        target_vocabulary=tokenizers.target.vocab_size,
-        **(PRESETS[recipe.preset] | settings),
-    )
-    if config.width % config.heads:
-        raise RecipeError(f"model.heads = {config.heads} doesn't divide model.width = {config.width}")
-    if config.key_heads is not None and config.heads % config.key_heads:
-        raise RecipeError(f"model.key_heads = {config.key_heads} doesn't divide model.heads = {config.heads}")
-    if config.positions == "sinusoidal" and config.width % 2:
-        raise RecipeError(f"model.width = {config.width} is odd: sinusoidal positions need an even one")
-    return config
+    try:
+        return FAMILIES[recipe.name].config.preset(
+            recipe.preset,
+            source_vocabulary=tokenizers.source.vocab_size,
+            target_vocabulary=tokenizers.target.vocab_size,
+            **recipe.settings(tokenizers.joint),
+        )
+    except ArgumentError as error:
+        raise RecipeError(f"model.{error}") from error
 
 
 def budget(recipe: TrainingRecipe) -> Budget:

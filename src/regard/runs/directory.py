@@ -19,7 +19,8 @@ from torch import Tensor
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
 from regard.files import write_bytes, write_json
-from regard.models.transformer import Transformer, TransformerConfig, build_transformer
+from regard.models.encoder_decoder import EncoderDecoder, ModelConfig
+from regard.models.families import FAMILIES, family_of
 from regard.training import load_weights_into, pack_weights, unpack_weights
 
 FORMAT = 1
@@ -67,20 +68,18 @@ class Tokenizers:
 class SavedModel:
     """What a model directory holds."""
 
-    model: Transformer
+    model: EncoderDecoder
     tokenizers: Tokenizers
     decoding: dict[str, Any]
 
 
-def save_model(
-    directory: Path, config: TransformerConfig, weights: dict[str, Tensor], decoding: dict[str, Any]
-) -> None:
+def save_model(directory: Path, config: ModelConfig, weights: dict[str, Tensor], decoding: dict[str, Any]) -> None:
     """Write weights, then config.json, which makes the directory loadable; the tokenizers are there already."""
     write_bytes(directory / WEIGHTS, pack_weights(weights))
     content = {
         "format": FORMAT,
         "task": "translation",
-        "model": {"name": "transformer", **asdict(config)},
+        "model": {"name": family_of(config), **asdict(config)},
         "decoding": decoding,
     }
     write_json(directory / CONFIG, content)
@@ -105,21 +104,24 @@ def load_model(directory: Path, device: torch.device) -> SavedModel:
     content = _read_config(config_file)
     try:
         settings = dict(content["model"])
-        if settings.pop("name") != "transformer" or content["task"] != "translation":
-            raise CheckpointError(f"{config_file}: supported is the model transformer for the task translation")
-        config = TransformerConfig(**settings)
+        name = settings.pop("name")
+        if name not in FAMILIES or content["task"] != "translation":
+            known = ", ".join(FAMILIES)
+            raise CheckpointError(f"{config_file}: supported are the models {known} for the task translation")
+        family = FAMILIES[name]
+        config = family.config(**settings)
         decoding = dict(content["decoding"])
     except (KeyError, TypeError, ArgumentError) as error:
         raise CheckpointError(f"{config_file}: not a configuration this version understands ({error})") from error
     tokenizers = Tokenizers.load(directory)
     if tokenizers is None:
         raise CheckpointError(f"{directory}: has no {JOINT}, nor {SOURCE} and {TARGET}")
-    model = build_transformer(config)
+    model = family.build(config)
     load_weights_file(directory / WEIGHTS, model)
     return SavedModel(model.to(device).eval(), tokenizers, decoding)
 
 
-def load_weights_file(path: Path, model: Transformer) -> None:
+def load_weights_file(path: Path, model: EncoderDecoder) -> None:
     """Put the weights of a safetensors file into a model.
 
     Raises:

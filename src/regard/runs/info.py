@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from regard.models.transformer import parameter_count
+from regard.models.encoder_decoder import parameter_count
 from regard.runs.directory import WEIGHTS, load_model, read_json
 
 
@@ -19,9 +19,8 @@ def describe(directory: Path) -> dict[str, Any]:
     config = saved.model.config
     facts: dict[str, Any] = {
         "task": "translation",
-        "model": f"transformer, {config.encoder_layers}+{config.decoder_layers} layers, width {config.width}, "
-        f"feed-forward {config.feedforward}, {config.heads} heads, {config.norm}-norm, {config.positions} positions",
-        "parameters": parameter_count(config),
+        "model": config.words(),
+        "parameters": parameter_count(saved.model),
         "file size in bytes": (directory / WEIGHTS).stat().st_size,
         "longest sentence in tokens": config.max_length - 1,
     }

@@ -16,21 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from regard.errors import RecipeError
-
-Positive = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A table of a recipe: unknown keys and wrong types are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
+from regard.runs.model_recipes import MODEL_RECIPES, ModelRecipe, TransformerRecipe, model_name
+from regard.runs.sections import Positive, PositiveFloat, Section, Share
 
 Columns = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 ColumnNames = Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -70,7 +61,7 @@ class DataRecipe(Section):
     """Target sentences, line by line with the source."""
     pairs: str | None = None
     """Instead of source and target: a table of pairs."""
-    columns: Columns | ColumnNames = [1, 2]
+    columns: Columns | ColumnNames = Field([1, 2])
     """Columns of source and target in a table: numbers from 1 (tab-separated text, and .csv without a header), or names
     ("translation.en" for a nested one)."""
     train: list[PartRecipe] | None = None
@@ -119,7 +110,7 @@ class SideRecipe(Section):
     """bpe, unigram: subwords with byte fallback; word: words and punctuation; char: characters."""
     vocabulary: Positive | None = None
     """Most tokens, the special ones included. If not given: 10,000 for subwords, all that the data have otherwise."""
-    normalize: list[Literal["nfc", "nfkc", "lower"]] = []
+    normalize: list[Literal["nfc", "nfkc", "lower"]] = Field([])
     """What is done to text before it is tokenised, in this order; translations come out normalised too."""
     file: str | None = None
     """A finished tokenizer instead: a `tokenizer.json`, or a SentencePiece model; kind and vocabulary don't count then.
@@ -149,39 +140,6 @@ class TokenizerRecipe(SideRecipe):
         return self
 
 
-class ModelRecipe(Section):
-    """[model]: a preset, and what differs from it."""
-
-    name: Literal["transformer"] = "transformer"
-    """The model; others are not built yet."""
-    preset: Literal["tiny", "small", "base", "big"] = "tiny"
-    """Sizes: tiny (4+4 layers, 128), small (6+6, 256), base and big (the paper's, 6+6, 512 and 1024)."""
-    encoder_layers: Positive | None = None
-    """Encoder layers; this and the following default to the preset's."""
-    decoder_layers: Positive | None = None
-    """Decoder layers."""
-    width: Positive | None = None
-    """Width of the residual stream."""
-    feedforward: Positive | None = None
-    """Width inside the feed-forward networks."""
-    heads: Positive | None = None
-    """Attention heads."""
-    key_heads: Positive | None = None
-    """Key/value heads, which divide the heads; as many as heads if not given."""
-    dropout: Share | None = None
-    """On embeddings and on each sub-layer's output."""
-    attention_dropout: Share | None = None
-    """On attention weights."""
-    norm: Literal["post", "pre"] | None = None
-    """LayerNorm after each residual sum, as in the paper, or before each sub-layer."""
-    positions: Literal["sinusoidal", "learned"] | None = None
-    """Positional encoding."""
-    max_length: Positive | None = None
-    """Most positions of a sentence (1024)."""
-    shared: Literal["all", "target", "none"] | None = None
-    """Shared embedding tables; by default "all" with a joint tokenizer, "target" with separate ones."""
-
-
 class TrainingRecipe(Section):
     """[training]: the budget is the first of epochs, steps, tokens and minutes to be reached."""
 
@@ -203,7 +161,7 @@ class TrainingRecipe(Section):
     """How the rate falls after the warm-up."""
     warmup: Annotated[int, Field(ge=0)] = 1000
     """Steps over which the rate rises."""
-    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = [0.9, 0.98]
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field([0.9, 0.98])
     """Decay rates of AdamW's two moments."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay of matrices; embeddings, biases and norms have none."""
@@ -235,6 +193,8 @@ class TrainingRecipe(Section):
     """bfloat16: matrix products in half precision, weights and sums in float32 (mixed precision)."""
     gradient_checkpointing: bool = False
     """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
+    snapshots: bool = False
+    """Keep the weights of each validation in the run's folder `snapshots`."""
     sharding: Literal["none", "fsdp"] = "none"
     """With several processes: each holds all weights (DDP), or a share of them and of the optimizer (FSDP2)."""
 
@@ -265,7 +225,7 @@ class Recipe(Section):
     """The directory of the run, relative to where the command is given; runs/NAME for NAME.toml if not given."""
     data: DataRecipe
     tokenizer: TokenizerRecipe = TokenizerRecipe()
-    model: ModelRecipe = ModelRecipe()
+    model: ModelRecipe = TransformerRecipe()
     training: TrainingRecipe = TrainingRecipe()
     decoding: DecodingRecipe = DecodingRecipe()
 
@@ -360,9 +320,13 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _explain(error: ErrorDetails, content: dict[str, Any]) -> str:
     """One pydantic error in words that name the key, what came and what was expected."""
     place = [part for part in error["loc"] if isinstance(part, str)]
+    if place[0] == "model" and len(place) > 1 and place[1] in MODEL_RECIPES:
+        del place[1]  # pydantic names the kind of model it chose
     key = ".".join(place)
+    if error["type"] == "union_tag_invalid":
+        return f"model.name is {model_name(error['input'])!r}: there are {', '.join(MODEL_RECIPES)}"
     if error["type"] == "extra_forbidden":
-        known = _known_keys(place[:-1])
+        known = _known_keys(place[:-1], content)
         near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {key!r}; {hint}"
@@ -376,12 +340,12 @@ def _explain(error: ErrorDetails, content: dict[str, Any]) -> str:
     return f"{key} is {error['input']!r}: {str(error['msg'])[0].lower()}{str(error['msg'])[1:]}"
 
 
-def _known_keys(place: Sequence[str]) -> list[str]:
+def _known_keys(place: Sequence[str], content: dict[str, Any]) -> list[str]:
     section: type[BaseModel] = Recipe
     sections: dict[str, type[BaseModel]] = {
         "data": DataRecipe,
         "tokenizer": TokenizerRecipe,
-        "model": ModelRecipe,
+        "model": MODEL_RECIPES.get(model_name(content.get("model")), TransformerRecipe),
         "training": TrainingRecipe,
         "decoding": DecodingRecipe,
     }

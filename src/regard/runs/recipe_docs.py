@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from regard.runs.model_recipes import MODEL_RECIPES, TransformerRecipe
 from regard.runs.recipe import (
     DataRecipe,
     DecodingRecipe,
-    ModelRecipe,
     PartRecipe,
     Recipe,
     SideRecipe,
@@ -44,14 +44,15 @@ This page is made by `python -m regard.runs.recipe_docs`.
 SECTIONS: dict[str, type[BaseModel]] = {
     "data": DataRecipe,
     "tokenizer": TokenizerRecipe,
-    "model": ModelRecipe,
+    "model": TransformerRecipe,
     "training": TrainingRecipe,
     "decoding": DecodingRecipe,
 }
 
-PARTS: dict[str, tuple[str, type[BaseModel]]] = {
-    "data": ("Each `[[data.train]]`", PartRecipe),
-    "tokenizer": ("`[tokenizer.source]` and `[tokenizer.target]`", SideRecipe),
+PARTS: dict[str, list[tuple[str, type[BaseModel]]]] = {
+    "data": [("Each `[[data.train]]`", PartRecipe)],
+    "tokenizer": [("`[tokenizer.source]` and `[tokenizer.target]`", SideRecipe)],
+    "model": [(str(recipe.__doc__), recipe) for recipe in MODEL_RECIPES.values() if recipe is not TransformerRecipe],
 }
 
 
@@ -63,8 +64,8 @@ def recipe_page() -> str:
         parts.append(f"## {doc}\n\n| key | type | default | meaning |\n|---|---|---|---|")
         parts += _rows(section, f"{name}.")
         parts.append("")
-        if name in PARTS:
-            parts += _part(*PARTS[name])
+        for title, part in PARTS.get(name, []):
+            parts += _part(title, part)
     out = " ".join((Recipe.model_fields["out"].description or "").split())
     parts.append(f"Outside the sections: `out`: {out}\n")
     return "\n".join(parts)

@@ -5,6 +5,7 @@ recipe.toml       the recipe with all defaults, written when training begins
 data.json         sizes of the data, and a fingerprint that a resumed run must meet again
 tokenizer files
 checkpoints/      for resuming, averaging, and the best one
+snapshots/        the weights of each validation, where the recipe asks for them
 config.json, model.safetensors     the finished model (the best so far if training was interrupted)
 result.json       what the run reached
 
@@ -22,13 +23,16 @@ from torch import Tensor
 
 from regard.errors import CheckpointError, DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
-from regard.models.transformer import Transformer, TransformerConfig, build_transformer, parameter_count
+from regard.models.encoder_decoder import EncoderDecoder, ModelConfig, parameter_count, table_names
+from regard.models.families import build_model
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
 from regard.runs.claim import DATA, PREPARED, check_data, check_directory, only_one
 from regard.runs.corpus import Corpus, join_corpus, prepare_corpus
 from regard.runs.directory import CHECKPOINTS, RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
 from regard.runs.examples import TrainingExamples
+from regard.runs.memory import peak_memory
 from regard.runs.recipe import Recipe, recipe_toml
+from regard.runs.snapshots import save_snapshot
 from regard.runs.validation import Validator
 from regard.tasks.translation import TranslationBatch, TranslationObjective
 from regard.training import (
@@ -125,7 +129,7 @@ class Run:
         if training.threads is not None:
             torch.set_num_threads(training.threads)
         check_directory(recipe, out)
-        positions = recipe.model.max_length or TransformerConfig.max_length
+        positions = recipe.model.max_length or ModelConfig.max_length
         if recipe.data.max_length + 1 > positions:  # before anything is tokenised
             raise RecipeError(
                 f"data.max_length = {recipe.data.max_length} tokens and one <eos> need more positions than "
@@ -139,14 +143,14 @@ class Run:
         self.config = model_config(recipe.model, self.tokenizers)
         self.examples = TrainingExamples(self.corpus, recipe, self.config.max_length, self.device)
         torch.manual_seed(training.seed)
-        self.model: Transformer = build_transformer(self.config).to(self.device)
+        self.model = build_model(self.config).to(self.device)
         if training.init_from is not None and not CheckpointStore(out / CHECKPOINTS).steps():
             load_initial(self.model, Path(training.init_from))
         # a model whose weights are spread cannot translate by itself
         apart = self.processes.sharded and self.main
-        judged = build_transformer(self.config).to(self.device) if apart else self.model
+        judged = build_model(self.config).to(self.device) if apart else self.model
         self.validator = Validator(judged, self.tokenizers, self.corpus.valid, recipe)
-        layers = [*self.model.encoder.layers, *self.model.decoder.layers]
+        layers = self.model.blocks()
         if training.gradient_checkpointing:
             recompute(layers)
         objective = TranslationObjective(self.model, training.label_smoothing)
@@ -154,15 +158,12 @@ class Run:
             self.problem = self.examples.problem(self.processes.prepare(objective, layers))
         if self.processes.rank:
             seed_process(training.seed, self.processes.rank)  # weights are alike, dropout is not
-        tables = {
-            name for name, _ in self.model.named_parameters() if name.endswith(("tokens.weight", "positions.table"))
-        }
         self.optimizer = build_optimizer(
             self.model,
             training.learning_rate,
             (training.betas[0], training.betas[1]),
             training.weight_decay,
-            exempt=tables,
+            exempt=table_names(self.model),
         )
 
     def outlook(self) -> Outlook:
@@ -175,7 +176,7 @@ class Run:
         batches, tokens = len(order), sum(self.corpus.train.target_tokens_of(indices) for indices in order)
         each_epoch = math.ceil(batches / training.accumulate)  # steps
         return Outlook(
-            parameters=parameter_count(self.config),
+            parameters=parameter_count(self.model),
             vocabularies=(self.config.source_vocabulary, self.config.target_vocabulary),
             train_pairs=len(self.corpus.train),
             valid_pairs=len(self.corpus.valid),
@@ -260,7 +261,13 @@ class Run:
             weights = whole_state(self.model, keep=self.main)
             if self.main:
                 self.validator.model.load_state_dict(weights)
-        return self.processes.on_main(lambda: self.validator(step))
+        return self.processes.on_main(lambda: self._judge_step(step))
+
+    def _judge_step(self, step: int) -> dict[str, float]:
+        metrics = self.validator(step)
+        if self.recipe.training.snapshots:
+            save_snapshot(self.out, step, self.validator.model)
+        return metrics
 
     def _finish(self, trainer: Trainer[TranslationBatch], finished: Finished) -> dict[str, Any]:
         """Choose the weights, write the model, and say what was reached, as the fields of `Outcome`."""
@@ -290,6 +297,7 @@ class Run:
             "target_tokens": progress.tokens,
             "seconds": progress.seconds,
             "processes": self.processes.count,
+            "peak_memory": peak_memory(),
             "weights": chosen,
             "validation": dict(metrics),
         }
@@ -378,7 +386,7 @@ def _silent(*words: object) -> None:
     """Says nothing."""
 
 
-def load_initial(model: Transformer, directory: Path) -> None:
+def load_initial(model: EncoderDecoder, directory: Path) -> None:
     """Start a model from the weights of another run: its finished model, or its last checkpoint if it has none.
 
     Raises:

@@ -21,8 +21,9 @@ from regard.decoding import (
     Stopping,
 )
 from regard.decoding.ensemble import log_mean
-from regard.errors import ArgumentError
-from regard.models.transformer import Transformer
+from regard.errors import ArgumentError, UnsupportedError
+from regard.layers import Attend
+from regard.models.encoder_decoder import EncoderDecoder
 from regard.recording import record
 from regard.runs.build import torch_device
 from regard.runs.directory import Tokenizers, load_model
@@ -69,10 +70,10 @@ class Translator:
 
     def __init__(
         self,
-        model: Transformer,
+        model: EncoderDecoder,
         tokenizers: Tokenizers,
         decoding: dict[str, Any],
-        others: Sequence[Transformer] = (),
+        others: Sequence[EncoderDecoder] = (),
         weights: Sequence[float] | None = None,
     ) -> None:
         self.model = model
@@ -86,6 +87,11 @@ class Translator:
         self._ensemble = Ensemble(self.models, weights)
         self.weights = self._ensemble.weights
         self._steering = Steering(tokenizers.target)
+
+    @property
+    def attends(self) -> bool:
+        """Whether the model has attention that can be looked at."""
+        return any(isinstance(module, Attend) for module in self.model.modules())
 
     def translate(
         self,
@@ -283,7 +289,10 @@ class Translator:
 
         Raises:
             ArgumentError: a text is empty or has too many tokens.
+            UnsupportedError: the model has no attention.
         """
+        if not self.attends:
+            raise UnsupportedError(f"this model has no attention to look at: {self.model.config.words()}")
         if not source.strip() or not target.strip():
             raise ArgumentError("attention needs a source and a target that are not empty")
         sides = self.tokenizers.source, self.tokenizers.target

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from regard.data import inference_batches
-from regard.models.transformer import Transformer
+from regard.models.encoder_decoder import EncoderDecoder
 from regard.runs.corpus import Encoded
 from regard.runs.directory import Tokenizers
 from regard.runs.recipe import Recipe
@@ -34,7 +34,7 @@ class Validator:
     translated: bleu and exact (per cent, greedy decoding, the first `validation_sentences` sentences).
     """
 
-    def __init__(self, model: Transformer, tokenizers: Tokenizers, part: Encoded, recipe: Recipe) -> None:
+    def __init__(self, model: EncoderDecoder, tokenizers: Tokenizers, part: Encoded, recipe: Recipe) -> None:
         self.model, self.part = model, part
         self.translator = Translator(model, tokenizers, recipe.decoding.model_dump())
         self.specials = specials_of(tokenizers)

@@ -1,0 +1,151 @@
+"""What every encoder–decoder model is to the rest of the package: read a source once, then say a target."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from regard.errors import ArgumentError
+from regard.layers import LearnedPositions, State, TokenEmbedding
+
+
+@dataclass(frozen=True)
+class ModelConfig(ABC):
+    """Sizes and choices of an encoder–decoder model: plain values, saved beside the weights.
+
+    A model's own configuration adds its fields, each with a default and a docstring, and the class variables.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Settings by the name of a preset."""
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """The values that a field may have, where they are few."""
+
+    source_vocabulary: int
+    """Source tokens, V of the encoder's embedding."""
+    target_vocabulary: int
+    """Target tokens, V of the decoder's embedding and of the output."""
+    max_length: int = field(default=1024, kw_only=True)
+    """Most positions of a source or target, `<bos>` and `<eos>` included."""
+
+    def __post_init__(self) -> None:
+        for name, known in self.CHOICES.items():
+            if getattr(self, name) not in known:
+                expected = " or ".join(repr(choice) for choice in known)
+                raise ArgumentError(f"{name} is {getattr(self, name)!r}: expected {expected}")
+
+    @abstractmethod
+    def words(self) -> str:
+        """The architecture in one line."""
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> Self:
+        """The preset `name` with `settings` put in or replaced.
+
+        Raises:
+            ArgumentError: there is no such preset, or the settings don't fit each other.
+        """
+        if name not in cls.PRESETS:
+            raise ArgumentError(f"no preset {name!r}: there are {', '.join(cls.PRESETS)}")
+        return cls(**(cls.PRESETS[name] | settings))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an encoder gives to its decoder.
+
+    Attributes:
+        states: one vector for each source position (B, S, ·); those past a source's end are to be ignored.
+        lengths: of the sources, (B,) int64.
+        last: what recurrent encoders end with, after each source's last real position: of each layer (B, L, ·), by the
+            name of what it is ("hidden", "cell"). Empty for others.
+    """
+
+    states: Tensor
+    lengths: Tensor
+    last: dict[str, Tensor] = field(default_factory=dict)
+
+
+class EncoderDecoder(nn.Module, ABC):
+    """An encoder–decoder model; it knows no padding id: lengths say what is padding.
+
+    Teacher-forced, `model(source, source_lengths, target)` gives hidden states of all target positions, which `output`
+    makes logits. Its three parts are there for those who look inside: `embed`, `encode`, `decode`. Step by step,
+    `start` and `step` are the protocol of `regard.decoding`; both ways give the same probabilities.
+
+    Args:
+        config: kept as `config`, for saving beside the weights.
+        output: projection of hidden states to the target vocabulary, without a bias.
+    """
+
+    def __init__(self, config: ModelConfig, output: nn.Linear) -> None:
+        super().__init__()
+        self.config = config
+        self.output = output
+
+    def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> Tensor:
+        """Hidden states of all target positions, each seeing the target up to itself (teacher forcing).
+
+        Args:
+            source: ids (B, S) int64, padded at the end.
+            source_lengths: (B,) int64.
+            target: ids (B, T) int64, beginning with `<bos>`; positions past a target's end give values to ignore.
+
+        Returns:
+            (B, T, E); `output` makes them logits.
+        """
+        return self.decode(self.encode(self.embed(source), source_lengths), target)
+
+    @abstractmethod
+    def embed(self, source: Tensor) -> Tensor:
+        """The vectors that the encoder reads: ids (B, S) → (B, S, E)."""
+
+    @abstractmethod
+    def encode(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
+        """Read embedded sources (B, S, E), of which the first `source_lengths` (B,) positions count."""
+
+    @abstractmethod
+    def decode(self, memory: Memory, target: Tensor) -> Tensor:
+        """Hidden states (B, T, ·) of all positions of targets (B, T), as for `forward`."""
+
+    @abstractmethod
+    def start(self, source: Tensor, source_lengths: Tensor) -> State:
+        """Encode a batch for step-wise decoding: one hypothesis for each sentence, no token fed yet.
+
+        Args:
+            source: ids (S, K) int64, padded at the end.
+            source_lengths: (S,) int64.
+        """
+
+    @abstractmethod
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Feed one token to each hypothesis.
+
+        Args:
+            tokens: (N,) int64.
+            state: from `start` or the last `step`; it must not be used again.
+
+        Returns:
+            log-probabilities of the next token (N, V), and the state after it.
+        """
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The parts that are computed one after the other: what gradient checkpointing computes again, one at a time,
+        and sharding gathers. Each is called with tensors, gives tensors, and holds no parameter of another."""
+
+
+def table_names(model: nn.Module) -> set[str]:
+    """The names of a model's tables, of which a step uses few rows: embeddings of tokens and of positions."""
+    return {
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        if isinstance(module, TokenEmbedding | LearnedPositions)
+        for name, _ in module.named_parameters()
+    }
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers a model learns; shared tables count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
