@@ -8,7 +8,7 @@ from oracles.layer_options import LAYER_SCORES, randomised
 from regard import record
 from regard.attention import Dot, GaussianFactor, Near, Padding, ScaledDot
 from regard.errors import ArgumentError
-from regard.layers import Attention, GeneralScore, additive_attention
+from regard.layers import AdditiveScore, Attention, GeneralScore, StepwiseAttention, additive_attention
 
 B, T, S = 2, 5, 7  # target and source positions
 STATE, MEMORY, WIDTH = 11, 13, 3
@@ -132,3 +132,24 @@ def test_errors() -> None:
         Attention(1.0)
     with pytest.raises(ArgumentError, match=r"same width: q is .*11.*, k is .*13"):
         Attention(ScaledDot())(normal(B, T, STATE), normal(B, S, MEMORY))
+
+
+@pytest.mark.parametrize("kind", [Attention, StepwiseAttention])
+def test_under_autocast_projected_and_plain_vectors_meet_in_one_precision(kind: type[Attention]) -> None:
+    torch.manual_seed(3)
+    layer = kind(AdditiveScore(8), query=nn.Linear(8, 8), key=nn.Linear(6, 8))
+    query, memory = torch.randn(2, 1, 3, 8), torch.randn(2, 1, 5, 6)
+    exact = layer.attend_to(layer.queries(query), layer.keys_values(memory)) if kind is Attention else None
+    with torch.autocast("cpu", torch.bfloat16):
+        q, known = layer.queries(query), layer.keys_values(memory)
+        assert q.dtype == torch.bfloat16 and known.values.dtype == torch.float32
+        if isinstance(layer, StepwiseAttention):
+            context = layer.attend_step(q, known)
+            with record(layer) as recording:
+                layer.seen(q, context, known.keys)
+            assert recording["operator"].shape == (2, 1, 3, 5)
+        else:
+            context = layer.attend_to(q, known)
+    assert context.dtype == torch.bfloat16
+    if exact is not None:
+        torch.testing.assert_close(context.float(), exact, atol=0.05, rtol=0.05)

@@ -60,7 +60,11 @@ def test_buckets_of_length_hold_every_sentence_once(translator, tiny_model) -> N
     assert sizes == {(1, 5): len(sources) - 2, (6, 10): 1, (11, 15): 1}
     said = [*found.translations[: len(tiny_model.sources)], found.translations[-2]]
     wanted = [*tiny_model.targets, "nichts"]
-    assert found.by_length[0].bleu == pytest.approx(BLEU(tokenize="13a").corpus_score(said, [wanted]).score)
+    result = BLEU(tokenize="13a").corpus_score(said, [wanted], n_bootstrap=1000)
+    assert found.by_length[0].bleu == pytest.approx(result.score)
+    assert found.by_length[0].interval == pytest.approx(result._ci) and result._ci > 0
+    assert [one.interval for one in found.by_length[1:]] == [None, None]  # a single sentence has none
+    assert [one["interval"] for one in found.to_json()["by_length"]] == [one.interval for one in found.by_length]
 
 
 def test_exact_matches_by_category(translator, tiny_model) -> None:

@@ -10,6 +10,7 @@ from typer.main import get_group
 from regard.cli.attend import attend
 from regard.cli.average import average
 from regard.cli.check_data import check_data
+from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
 from regard.cli.example import example
 from regard.cli.info import info
@@ -40,6 +41,7 @@ COMMANDS = (
     tokenize,
     detokenize,
     average,
+    compare,
     serve,
     info,
 )

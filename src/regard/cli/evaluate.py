@@ -146,14 +146,16 @@ def _show(found: Evaluation, title: str) -> None:
     given = {name: figure for name, figure in figures.items() if figure is not None}
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"{title}\n", style="bold", markup=False, soft_wrap=True)
-    rows = [[name, f"{one.score:.2f}", _interval(one)] for name, one in given.items()]
+    rows = [[name, f"{one.score:.2f}", _half_width(one.interval)] for name, one in given.items()]
     console.print(_table(["", "score", "95 %"], rows))
     console.print()
     console.print(_facts(found))
     if len(found.by_length) > 1:
-        rows = [[_words(one), f"{one.sentences:,}", f"{one.bleu:.2f}"] for one in found.by_length]
+        rows = [
+            [_words(one), f"{one.sentences:,}", f"{one.bleu:.2f}", _half_width(one.interval)] for one in found.by_length
+        ]
         console.print()
-        console.print(_table(["words of the source", "sentences", "BLEU"], rows))
+        console.print(_table(["words of the source", "sentences", "BLEU", "95 %"], rows))
     if found.categories:
         rows = [[name, f"{one.sentences:,}", f"{one.exact:.1f} %"] for name, one in found.categories.items()]
         console.print()
@@ -165,8 +167,8 @@ def _show(found: Evaluation, title: str) -> None:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
-def _interval(figure: Figure) -> str:
-    return "" if figure.interval is None else f"± {figure.interval:.2f}"
+def _half_width(interval: float | None) -> str:
+    return "" if interval is None else f"± {interval:.2f}"
 
 
 def _words(bucket: LengthBucket) -> str:

@@ -110,7 +110,8 @@ class TrainingDisplay:
         self.say(f"peak memory {peak_memory() / 2**20:,.0f} MiB")
         self.say(f"the model is in {outcome.directory}; next:")
         self.say(f"  regard translate {outcome.directory} < input > output")
-        self.say(f'  regard attend {outcome.directory} "a sentence"')
+        if self._run is not None and self._run.validator.translator.attends:
+            self.say(f'  regard attend {outcome.directory} "a sentence"')
 
     def _facts(self) -> str:
         seconds = sum(step.seconds for step in self._recent)

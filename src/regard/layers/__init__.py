@@ -1,10 +1,11 @@
 """Layers: ordinary modules with plain arguments, of which models are built."""
 
 from regard.layers.attention import Attention, StepAttend, StepwiseAttention, additive_attention
-from regard.layers.embedding import PositionedEmbedding, TokenEmbedding
+from regard.layers.embedding import DroppedEmbedding, PositionedEmbedding, TokenEmbedding
 from regard.layers.feedforward import FeedForward
 from regard.layers.loss import linear_cross_entropy
 from regard.layers.makers import AdditiveScore, Fixed, GeneralScore, LearnedSink, Maker, RelativePositionBias
+from regard.layers.maxout import Maxout
 from regard.layers.multihead import Attend, KeysValues, MultiHeadAttention
 from regard.layers.positions import LearnedPositions, Positions, SinusoidalPositions
 from regard.layers.recurrent import Recurrent, RecurrentState, StackedCells, zero_state
@@ -17,6 +18,7 @@ __all__ = [
     "Attend",
     "Attention",
     "CausalSelfAttention",
+    "DroppedEmbedding",
     "FeedForward",
     "Fixed",
     "GeneralScore",
@@ -24,6 +26,7 @@ __all__ = [
     "LearnedPositions",
     "LearnedSink",
     "Maker",
+    "Maxout",
     "MultiHeadAttention",
     "PositionedEmbedding",
     "Positions",

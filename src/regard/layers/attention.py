@@ -1,5 +1,6 @@
 """Attention with one head from queries to a memory: the form of Bahdanau's and Luong's decoders."""
 
+import torch
 from torch import Tensor, nn
 
 from regard.attention import Bias, Factor, Mask, Score
@@ -73,7 +74,8 @@ class Attention(nn.Module):
         self, q: Tensor, known: KeysValues, mask: Mask | None = None, factor: Factor | Tensor | None = None
     ) -> Tensor:
         """Attend with the queries (…, Q, ·) that `queries` gave to what `keys_values` gave: (…, Q, ·)."""
-        y: Tensor = self.operator(q, known.keys, known.values, score=self.score(), mask=mask, factor=factor)
+        q, k, v = in_one_precision(q, known.keys, known.values)
+        y: Tensor = self.operator(q, k, v, score=self.score(), mask=mask, factor=factor)
         return y
 
 
@@ -124,13 +126,14 @@ class StepwiseAttention(Attention):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(score, query=query, key=key, value=value, dropout=dropout)
-        self.steps = self.operator = StepAttend(dropout)
+        self.operator: StepAttend = StepAttend(dropout)
 
     def attend_step(
         self, q: Tensor, known: KeysValues, mask: Mask | None = None, factor: Factor | Tensor | None = None
     ) -> Tensor:
         """As `attend_to`, for one position of each sequence or hypothesis: q (…, Q, ·) → (…, Q, ·)."""
-        return self.steps.step(q, known.keys, known.values, score=self.score(), mask=mask, factor=factor)
+        q, k, v = in_one_precision(q, known.keys, known.values)
+        return self.operator.step(q, k, v, score=self.score(), mask=mask, factor=factor)
 
     def seen(
         self,
@@ -141,7 +144,19 @@ class StepwiseAttention(Attention):
         factor: Factor | Tensor | None = None,
     ) -> None:
         """Let observers see the attention of all positions: queries, contexts (…, Q, ·) and what they attended to."""
-        self.operator(q, keys, contexts, score=self.score(), mask=mask, factor=factor)
+        q, k, v = in_one_precision(q, keys, contexts)
+        self.operator(q, k, v, score=self.score(), mask=mask, factor=factor)
+
+
+def in_one_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors in the precision of a surrounding `torch.autocast`, into which it brings those that were projected only.
+
+    `torch.nn.functional.scaled_dot_product_attention` is treated so by torch itself.
+    """
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(x.to(torch.get_autocast_dtype(device)) for x in tensors)
 
 
 def additive_attention(query_width: int, memory_width: int, width: int, dropout: float = 0.0) -> Attention:

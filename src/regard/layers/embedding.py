@@ -49,3 +49,22 @@ class PositionedEmbedding(nn.Module):
         """Ids (B, L) int64 at positions start … → vectors (B, L, E)."""
         x: Tensor = self.dropout(self.tokens(tokens) + self.positions(start, tokens.shape[1]))
         return x
+
+
+class DroppedEmbedding(nn.Module):
+    """Token vectors with dropout, without positions: what recurrent models read.
+
+    Args:
+        tokens: the token embedding.
+        dropout: probability of dropping an element.
+    """
+
+    def __init__(self, tokens: TokenEmbedding, dropout: float) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.dropout = Dropout(dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Ids (…) int64 → vectors (…, E)."""
+        x: Tensor = self.dropout(self.tokens(tokens))
+        return x

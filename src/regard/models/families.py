@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from regard.models.bahdanau import BahdanauConfig, build_bahdanau
 from regard.models.encoder_decoder import EncoderDecoder, ModelConfig
+from regard.models.luong import LuongConfig, build_luong
+from regard.models.rnn_seq2seq import RNNSeq2SeqConfig, build_rnn_seq2seq
 from regard.models.transformer import TransformerConfig, build_transformer
 
 
@@ -18,6 +21,9 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "transformer": Family(TransformerConfig, build_transformer),
+    "rnn_seq2seq": Family(RNNSeq2SeqConfig, build_rnn_seq2seq),
+    "bahdanau": Family(BahdanauConfig, build_bahdanau),
+    "luong": Family(LuongConfig, build_luong),
 }
 
 

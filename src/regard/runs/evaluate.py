@@ -30,12 +30,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class LengthBucket:
-    """The sentences whose source has `shortest` to `longest` words (None: no limit), and the BLEU of these alone."""
+    """The sentences whose source has `shortest` to `longest` words (None: no limit), and the BLEU of these alone.
+
+    `interval` is the half-width of its 95 % confidence interval; None for a single sentence.
+    """
 
     shortest: int
     longest: int | None
     sentences: int
     bleu: float
+    interval: float | None
 
 
 @dataclass(frozen=True)
@@ -237,8 +241,8 @@ def _by_length(
         ]
         if rows:
             said, wanted = ([side[i] for i in rows] for side in (translations, references))
-            score = BLEU(tokenize=tokenize).corpus_score(said, [wanted]).score
-            buckets.append(LengthBucket(shortest, longest, len(rows), float(score)))
+            bleu = _bleu(said, wanted, tokenize, lowercase=False)
+            buckets.append(LengthBucket(shortest, longest, len(rows), bleu.score, bleu.interval))
     return tuple(buckets)
 
 

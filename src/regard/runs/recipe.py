@@ -61,7 +61,7 @@ class DataRecipe(Section):
     """Target sentences, line by line with the source."""
     pairs: str | None = None
     """Instead of source and target: a table of pairs."""
-    columns: Columns | ColumnNames = Field([1, 2])
+    columns: Columns | ColumnNames = Field(default=[1, 2])
     """Columns of source and target in a table: numbers from 1 (tab-separated text, and .csv without a header), or names
     ("translation.en" for a nested one)."""
     train: list[PartRecipe] | None = None
@@ -110,7 +110,7 @@ class SideRecipe(Section):
     """bpe, unigram: subwords with byte fallback; word: words and punctuation; char: characters."""
     vocabulary: Positive | None = None
     """Most tokens, the special ones included. If not given: 10,000 for subwords, all that the data have otherwise."""
-    normalize: list[Literal["nfc", "nfkc", "lower"]] = Field([])
+    normalize: list[Literal["nfc", "nfkc", "lower"]] = Field(default=[])
     """What is done to text before it is tokenised, in this order; translations come out normalised too."""
     file: str | None = None
     """A finished tokenizer instead: a `tokenizer.json`, or a SentencePiece model; kind and vocabulary don't count then.
@@ -161,7 +161,7 @@ class TrainingRecipe(Section):
     """How the rate falls after the warm-up."""
     warmup: Annotated[int, Field(ge=0)] = 1000
     """Steps over which the rate rises."""
-    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field([0.9, 0.98])
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field(default=[0.9, 0.98])
     """Decay rates of AdamW's two moments."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay of matrices; embeddings, biases and norms have none."""
