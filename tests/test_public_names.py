@@ -47,6 +47,7 @@ def test_import_brings_no_optional_library() -> None:
         "example",
         "check-data",
         "train",
+        "compare",
         "translate",
         "evaluate",
         "score",

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from regard.cli.compare import _finite
 from runs.compare.small import RECIPE, Trainer, write_small
 
 
@@ -60,12 +59,12 @@ def test_options_are_heard(regard, tmp_path: Path, in_this_process: Trainer) -> 
     ran = regard("compare", moved, *options, *settings, *probe, "--set", "compare.probe.tested=4")
     assert ran.code == 0, ran.err
     runs = ["narrow-seed-3", "wide-seed-3", "narrow-seed-5", "wide-seed-5"]
-    assert in_this_process.trained == [*runs, "narrow-seed-3", "wide-seed-3"]
+    assert in_this_process.trained == [*runs, *runs]
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert content["models"][0]["runs"][0]["steps"] == 4
     assert len(content["sentences"]) == 1
     assert content["probes"][0]["name"] == "reverse"
-    assert "reverse: per cent exact by length, trained to 25" in ran.out
+    assert "reverse: per cent exact by length, trained to 25, mean of 2 seeds" in ran.out
     assert " to " in next(line for line in ran.out.splitlines() if line.startswith("Narrow"))
 
 
@@ -97,6 +96,18 @@ def test_interrupted_it_says_how_to_go_on(regard, tmp_path: Path, in_this_proces
     assert in_this_process.trained == ["narrow-seed-1", "wide-seed-1"]
 
 
+def test_interrupted_while_drawing_it_says_how_to_go_on(
+    regard, tmp_path: Path, in_this_process: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("regard.runs.compare.report.write_comparison", interrupted)
+    ran = regard("compare", write_small(tmp_path), "--out", tmp_path / "out")
+    assert ran.code == 130
+    assert "stopped; the same command goes on" in ran.err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -124,7 +135,3 @@ def test_no_recipe_is_an_error(regard, tmp_path: Path) -> None:
     ran = regard("compare", tmp_path / "none.toml")
     assert ran.code == 2
     assert "none.toml: no such recipe" in ran.err
-
-
-def test_numbers_that_json_lacks_are_null() -> None:
-    assert _finite({"a": (float("inf"), 1.5), "b": [float("nan")]}) == {"a": [None, 1.5], "b": [None]}

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from regard.data import split_words, train_tokenizer
-from regard.data.probes import PROBES, ProbeFiles, symbol, value, write_probe
+from regard.data.probes import PROBES, ProbeFiles, ProbeSettings, symbol, value, write_probe
 from regard.errors import ArgumentError
 from regard.files import write_whole
 
 SMALL = {"strings": 300, "valid": 42, "test_each": 10, "lengths": (1, 5, 30)}
 PARTS = ("train", "valid", "test")
+
+
+def _write(folder: Path, name: str, **settings) -> ProbeFiles:
+    return write_probe(folder, ProbeSettings(name, **settings))
 
 
 def _lines(path: Path) -> list[str]:
@@ -35,7 +39,7 @@ def _answer(name: str, source: str) -> list[str]:
     """What a probe asks for, worked out from the source alone."""
     words = source.split()
     if name == "copy":
-        return words
+        return source.upper().split()
     if name == "reverse":
         return list(reversed(words))
     mark = words.index("?")
@@ -45,7 +49,7 @@ def _answer(name: str, source: str) -> list[str]:
 
 @pytest.mark.parametrize("name", PROBES)
 def test_targets_answer_their_sources(name: str, tmp_path: Path) -> None:
-    files = write_probe(tmp_path / "probe", name, **SMALL)
+    files = _write(tmp_path / "probe", name, **SMALL)
     for part, count in zip(PARTS, (300, 42, 30), strict=True):
         pairs = _pairs(files, part)
         assert len(pairs) == count
@@ -56,7 +60,7 @@ def test_targets_answer_their_sources(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PROBES)
 def test_nothing_held_out_is_among_the_training_strings(name: str, tmp_path: Path) -> None:
     # so few strings that chance alone would draw many of them again
-    files = write_probe(
+    files = _write(
         tmp_path, name, shortest=1, longest=2, vocabulary=4, strings=2000, valid=2, test_each=1, lengths=(1, 2)
     )
     train, valid, test = ([source for source, _ in _pairs(files, part)] for part in PARTS)
@@ -70,7 +74,7 @@ def test_nothing_held_out_is_among_the_training_strings(name: str, tmp_path: Pat
 
 @pytest.mark.parametrize("name", PROBES)
 def test_lengths_are_as_asked_for(name: str, tmp_path: Path) -> None:
-    files = write_probe(tmp_path, name, **SMALL)
+    files = _write(tmp_path, name, **SMALL)
     trained = Counter(_length(name, source) for source, _ in _pairs(files, "train"))
     assert set(trained) == set(range(5, 26)) and max(trained.values()) < 40
     assert set(Counter(_length(name, source) for source, _ in _pairs(files, "valid")).values()) == {2}
@@ -79,7 +83,7 @@ def test_lengths_are_as_asked_for(name: str, tmp_path: Path) -> None:
 
 
 def test_recall_asks_for_any_of_its_different_keys(tmp_path: Path) -> None:
-    files = write_probe(
+    files = _write(
         tmp_path, "recall", shortest=1, longest=9, vocabulary=9, **SMALL | {"strings": 1000, "lengths": (9,)}
     )
     places = Counter()
@@ -94,7 +98,7 @@ def test_recall_asks_for_any_of_its_different_keys(tmp_path: Path) -> None:
 
 
 def test_every_symbol_is_one_token_of_a_word_tokenizer(tmp_path: Path) -> None:
-    files = write_probe(tmp_path, "recall", **SMALL)
+    files = _write(tmp_path, "recall", **SMALL)
     lines = [*_lines(files.train_source), *_lines(files.train_target)]
     tokenizer = train_tokenizer("word", lines)
     assert tokenizer.vocab_size == 4 + 50 + 50 + 1  # the special ones, keys, values and the question mark
@@ -116,28 +120,28 @@ def test_the_same_seed_gives_the_same_files_everywhere(tmp_path: Path) -> None:
 
     for folder in ("a", "b"):
         random.seed(folder)
-        write_probe(tmp_path / folder, "recall", **SMALL)
+        _write(tmp_path / folder, "recall", **SMALL)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert _lines(tmp_path / "a" / "train.source")[0] == FIRST
-    write_probe(tmp_path / "c", "recall", **SMALL, seed=2)
+    _write(tmp_path / "c", "recall", **SMALL, seed=2)
     assert _lines(tmp_path / "c" / "test.source") != _lines(tmp_path / "a" / "test.source")
 
 
 def test_more_training_strings_leave_the_others_as_they_are(tmp_path: Path) -> None:
-    few, many = (write_probe(tmp_path / str(n), "copy", **SMALL | {"strings": n}) for n in (50, 100))
+    few, many = (_write(tmp_path / str(n), "copy", **SMALL | {"strings": n}) for n in (50, 100))
     assert _pairs(few, "test") == _pairs(many, "test") and _pairs(few, "valid") == _pairs(many, "valid")
     assert _pairs(few, "train") == _pairs(many, "train")[:50]
 
 
 def test_a_complete_folder_stays_as_it_is(tmp_path: Path) -> None:
-    files = write_probe(tmp_path, "copy", **SMALL)
+    files = _write(tmp_path, "copy", **SMALL)
     settings = json.loads(files.settings.read_text("utf-8"))
     assert settings["name"] == "copy" and settings["lengths"] == [1, 5, 30] and settings["longest"] == 25
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert write_probe(tmp_path, "copy", **SMALL) == files
+    assert _write(tmp_path, "copy", **SMALL) == files
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     with pytest.raises(ArgumentError, match=r"folder: .* holds another probe"):
-        write_probe(tmp_path, "copy", **SMALL, seed=2)
+        _write(tmp_path, "copy", **SMALL, seed=2)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
@@ -150,10 +154,10 @@ def test_what_was_interrupted_is_written_again(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr("regard.data.probes.write_whole", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            write_probe(tmp_path, "reverse", **SMALL)
+            _write(tmp_path, "reverse", **SMALL)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"valid.source", "valid.target", "test.source", "test.target", "test.length"}
-    assert len(_pairs(write_probe(tmp_path, "reverse", **SMALL), "train")) == 300
+    assert len(_pairs(_write(tmp_path, "reverse", **SMALL), "train")) == 300
 
 
 @pytest.mark.parametrize(
@@ -180,12 +184,12 @@ def test_what_was_interrupted_is_written_again(tmp_path: Path, monkeypatch: pyte
 def test_what_cannot_be_is_said_before_anything_is_written(tmp_path: Path, changes: dict, message: str) -> None:
     arguments = {"name": "copy", **SMALL} | changes
     with pytest.raises(ArgumentError, match=message):
-        write_probe(tmp_path / "probe", arguments.pop("name"), **arguments)
+        _write(tmp_path / "probe", arguments.pop("name"), **arguments)
     assert not (tmp_path / "probe").exists()
 
 
 def test_the_rarest_strings_can_be_held_out_up_to_half(tmp_path: Path) -> None:
-    files = write_probe(tmp_path, "copy", **SMALL | {"lengths": (1,), "test_each": 25})
+    files = _write(tmp_path, "copy", **SMALL | {"lengths": (1,), "test_each": 25})
     assert len(set(_lines(files.test_source))) == 25
 
 

@@ -139,17 +139,33 @@ def test_under_autocast_projected_and_plain_vectors_meet_in_one_precision(kind: 
     torch.manual_seed(3)
     layer = kind(AdditiveScore(8), query=nn.Linear(8, 8), key=nn.Linear(6, 8))
     query, memory = torch.randn(2, 1, 3, 8), torch.randn(2, 1, 5, 6)
-    exact = layer.attend_to(layer.queries(query), layer.keys_values(memory)) if kind is Attention else None
+    exact = layer(query, memory)
     with torch.autocast("cpu", torch.bfloat16):
         q, known = layer.queries(query), layer.keys_values(memory)
         assert q.dtype == torch.bfloat16 and known.values.dtype == torch.float32
-        if isinstance(layer, StepwiseAttention):
-            context = layer.attend_step(q, known)
-            with record(layer) as recording:
-                layer.seen(q, context, known.keys)
-            assert recording["operator"].shape == (2, 1, 3, 5)
-        else:
+        with record(layer) as recording:
             context = layer.attend_to(q, known)
-    assert context.dtype == torch.bfloat16
-    if exact is not None:
-        torch.testing.assert_close(context.float(), exact, atol=0.05, rtol=0.05)
+        assert recording["operator"].shape == (2, 1, 3, 5)
+    stepwise = kind is StepwiseAttention  # a recurrence's is computed in full precision
+    assert known.keys.dtype == (torch.float32 if stepwise else torch.bfloat16)
+    assert context.dtype == known.keys.dtype
+    torch.testing.assert_close(context.float(), exact, atol=0.05, rtol=0.05)
+    if stepwise:
+        torch.testing.assert_close(context, layer.attend_step(q.float(), known), atol=1e-6, rtol=0)
+
+
+def test_a_stepwise_attention_called_at_once_is_an_attention() -> None:
+    torch.manual_seed(3)
+    parts = {"query": nn.Linear(STATE, WIDTH), "key": nn.Linear(MEMORY, WIDTH)}
+    plain, stepwise = Attention(Dot(), **parts).double(), StepwiseAttention(Dot(), **parts).double()
+    states, memory, mask = normal(B, T, STATE), normal(B, S, MEMORY, seed=2), Padding(LENGTHS)
+    with record(plain) as expected, record(stepwise) as recording:
+        near(stepwise(states, memory, mask), plain(states, memory, mask))
+    near(recording["operator"].dense(), expected["operator"].dense())
+    assert not torch.equal(memory[:, :T, :STATE], plain(states, memory, mask)[..., :STATE])
+
+
+def test_stepwise_attention_does_not_mix_dtypes_by_itself() -> None:
+    layer = StepwiseAttention(Dot())
+    with pytest.raises(ArgumentError, match=r"q is torch.float64 .*k is torch.float32"):
+        layer(normal(B, T, MEMORY), normal(B, S, MEMORY).float())

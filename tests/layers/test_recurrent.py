@@ -23,7 +23,7 @@ from regard.layers.recurrent import (
 )
 
 CELLS: tuple[CellKind, ...] = get_args(CellKind)
-LENGTHS = [4, 7, 1, 0, 7, 2]
+LENGTHS = [4, 7, 1, 3, 7, 2]
 B, S, E, W = len(LENGTHS), 9, 3, 5
 cells = pytest.mark.parametrize("cell", CELLS)
 shapes = pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (3, False), (1, True), (2, True)])
@@ -161,10 +161,9 @@ def test_sequences_of_all_lengths_are_plain_loops(
     for b, n in enumerate(LENGTHS):
         states = [tuple(start[name][b, i] for name in STATES[cell]) for i in range(count)]
         assert not y[b, n:].any()
-        if n:
-            expected, states = oracle.run_stack(cell, oracle_weights(model), x[b, :n], states)
-            assert_same(y[b, :n], expected)
-        for i, state in enumerate(states):  # without any position, what was given
+        expected, states = oracle.run_stack(cell, oracle_weights(model), x[b, :n], states)
+        assert_same(y[b, :n], expected)
+        for i, state in enumerate(states):
             for name, part in zip(STATES[cell], state, strict=True):
                 assert_same(last[name][b, i], part)
 
@@ -248,10 +247,9 @@ def test_a_sequence_alone_is_as_in_a_batch(cell: CellKind, dtype: torch.dtype) -
     x = numbers(B, S, E, seed=1).to(dtype)
     y, last = model(x, torch.tensor(LENGTHS))
     for b, n in enumerate(LENGTHS):
-        if n:
-            for alone, end in (model(x[b : b + 1, :n]), model(x[b : b + 1, :n], torch.tensor([n]))):
-                assert_same(alone[0], y[b, :n], atol)
-                assert all(torch.allclose(end[name][0], last[name][b], rtol=0, atol=atol) for name in last)
+        for alone, end in (model(x[b : b + 1, :n]), model(x[b : b + 1, :n], torch.tensor([n]))):
+            assert_same(alone[0], y[b, :n], atol)
+            assert all(torch.allclose(end[name][0], last[name][b], rtol=0, atol=atol) for name in last)
     order = torch.tensor([3, 1, 5, 0, 4, 2])
     other, _ = model(x[order], torch.tensor(LENGTHS)[order])
     assert_same(other, y[order], atol)
@@ -280,11 +278,9 @@ def test_reversal_within_each_length() -> None:
     assert torch.equal(reverse(x), x.flip(1))
 
 
-def test_a_batch_without_any_position_is_zeros() -> None:
-    first = state_of("gru", 2, 1)
-    y, last = build("gru")(numbers(2, 3, E), torch.tensor([0, 0]), first)
-    assert y.shape == (2, 3, W) and not y.any()
-    assert torch.equal(last["hidden"], first["hidden"])
+def test_a_batch_of_no_sequence() -> None:
+    y, last = build("lstm", 2, True)(numbers(0, 3, E), torch.tensor([], dtype=torch.int64))
+    assert y.shape == (0, 3, 2 * W) and last["hidden"].shape == last["cell"].shape == (0, 4, W)
 
 
 @cells
@@ -300,8 +296,9 @@ def test_zero_states(cell: CellKind) -> None:
     ("lengths", "message"),
     [
         ([1, 2], r"lengths has shape \(2,\): expected \(3,\)"),
-        ([4, 10, 1], "lengths has 10: expected 0 to 9"),
-        ([4, -1, 1], "lengths has -1: expected 0 to 9"),
+        ([4, 10, 1], "lengths has 10: expected 1 to 9"),
+        ([4, 0, 1], "lengths has 0: expected 1 to 9"),
+        ([4, -1, 1], "lengths has -1: expected 1 to 9"),
     ],
 )
 def test_lengths_that_are_wrong(lengths: list[int], message: str) -> None:

@@ -1,8 +1,7 @@
-"""Sequence to sequence without attention: values by hand, the papers' equations in loops, invariances, searches."""
+"""Sequence to sequence without attention: values by hand, the papers' equations in loops, what is handed over."""
 
 import math
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import pytest
@@ -10,21 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from oracles import recurrent as oracle
-from regard.decoding import Average, WhenFull, beam_search, greedy
 from regard.layers import linear_cross_entropy
-from regard.models.rnn_seq2seq import FedContext, LastState, RNNSeq2Seq, RNNSeq2SeqConfig, build_rnn_seq2seq
-from regard.training.recompute import recompute
+from regard.models.rnn_seq2seq import LastState, RNNSeq2Seq, RNNSeq2SeqConfig, build_rnn_seq2seq
 
 B, S, T, SOURCE, TARGET = 3, 7, 5, 17, 13
 LENGTHS = torch.tensor([7, 2, 5])
 CONFIG = RNNSeq2SeqConfig(SOURCE, TARGET, layers=2, embedding=4, width=6)
-VARIANTS: list[dict[str, Any]] = [
-    {"cell": cell, "layers": layers, "bidirectional": both, "reverse_source": cell != "gru", "context": c, "maxout": m}
-    for cell, (layers, both), (c, m) in product(
-        ["lstm", "gru", "rnn"], [(1, False), (2, True)], [("first", 0), ("every", 3), ("first", 3)]
-    )
-]
-variants = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(str(x) for x in v.values()))
 
 
 def build(**variant: Any) -> RNNSeq2Seq:
@@ -136,49 +126,6 @@ def test_the_context_goes_to_every_step(both: bool) -> None:
             assert_same(hidden[b, t], torch.stack([torch.maximum(pieces[2 * j], pieces[2 * j + 1]) for j in range(3)]))
 
 
-# -- invariances --
-
-
-@variants
-def test_source_padding_is_invisible_and_batches_do_not_matter(variant: dict[str, Any]) -> None:
-    model = build(**variant)
-    source, lengths, target = batch()
-    hidden = model(source, lengths, target)
-    padding = torch.arange(S) >= lengths[:, None]
-    assert_same(model(source.masked_fill(padding, 3), lengths, target), hidden)
-    assert_same(model(torch.cat([source, ids(SOURCE, B, 4, seed=3)], 1), lengths, target), hidden)
-    for b, n in enumerate(lengths.tolist()):
-        assert_same(model(source[b : b + 1, :n], lengths[b : b + 1], target[b : b + 1]), hidden[b : b + 1])
-    order = torch.tensor([2, 0, 1])
-    assert_same(model(source[order], lengths[order], target[order]), hidden[order])
-    # but what is not padding is seen
-    assert (model(source, torch.tensor([7, 2, 4]), target)[2] - hidden[2]).abs().max() > 1e-9
-
-
-@variants
-def test_a_target_token_changes_nothing_earlier(variant: dict[str, Any]) -> None:
-    model = build(**variant)
-    source, lengths, target = batch()
-    hidden = model(source, lengths, target)
-    changed = target.clone()
-    changed[:, 2] = (changed[:, 2] + 1) % TARGET
-    other = model(source, lengths, changed)
-    assert_same(other[:, :2], hidden[:, :2], 1e-14)
-    assert ((other[:, 2:] - hidden[:, 2:]).abs().amax(-1) > 1e-9).all()
-
-
-@variants
-def test_a_gradient_reaches_every_parameter(variant: dict[str, Any]) -> None:
-    model = build(**variant).train()
-    source, lengths, target = batch()
-    hidden = model(source, lengths, target)
-    loss = linear_cross_entropy(hidden.flatten(0, 1), model.output.weight, target.flatten(), 0.1)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
-        assert bool(parameter.grad.any()), name
-
-
 def test_a_reversed_source_is_that_source_and_states_keep_their_places() -> None:
     reversing, plain = build(reverse_source=True), build(reverse_source=False)
     target = ids(TARGET, 2, T)
@@ -199,107 +146,6 @@ def test_one_direction_hands_its_state_over_as_it_is() -> None:
     assert isinstance(model.decoder.context, LastState) and not list(model.decoder.context.parameters())
     assert all(torch.equal(first[name], memory.last[name]) for name in ("hidden", "cell"))
     assert c.shape == (B, 0)
-
-
-# -- step by step --
-
-
-def forced(model: RNNSeq2Seq, source: Tensor, lengths: Tensor, history: Tensor) -> Tensor:
-    """Log-probabilities after the last token of each history (N, t), all positions computed anew."""
-    width = history.shape[0] // source.shape[0]
-    hidden = model(source.repeat_interleave(width, 0), lengths.repeat_interleave(width), history)
-    return model.output(hidden[:, -1]).log_softmax(-1)  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-@variants
-def test_steps_are_the_teacher_forced_positions(variant: dict[str, Any]) -> None:
-    model = build(**variant)
-    source, lengths, target = batch()
-    log_probs = model.output(model(source, lengths, target)).log_softmax(-1)
-    state = model.start(source, lengths)
-    assert state.position == 0
-    for t in range(T):
-        step, state = model.step(target[:, t], state)
-        assert step.shape == (B, TARGET) and state.position == t + 1
-        assert_same(step, log_probs[:, t])
-    context = state.sentence["context"]
-    assert context.shape == (B, 6 if isinstance(model.decoder.context, FedContext) else 0)
-
-
-@torch.no_grad()
-@variants
-def test_hypotheses_that_are_chosen_widened_and_leave(variant: dict[str, Any]) -> None:
-    model = build(**variant)
-    source, lengths, _ = batch()
-    generator = torch.Generator().manual_seed(3)
-    history = torch.ones(B, 1, dtype=torch.int64)
-    _, state = model.step(history[:, -1], model.start(source, lengths))
-    width = 3
-    widened = torch.arange(B).repeat_interleave(width)
-    state, history = state.select_hypotheses(widened), history[widened]
-    for t in range(5):
-        sentences = source.shape[0]
-        tokens = torch.randint(0, TARGET, (sentences * width,), generator=generator)
-        history = torch.cat([history, tokens[:, None]], 1)
-        log_probs, state = model.step(tokens, state)
-        assert_same(log_probs, forced(model, source, lengths, history))
-        assert state.sentence["context"].shape[0] == sentences
-        parents = torch.randint(0, width, (sentences, width), generator=generator)
-        parents = (parents + torch.arange(sentences)[:, None] * width).flatten()
-        state, history = state.select_hypotheses(parents), history[parents]
-        if t in (1, 3):  # a sentence leaves and the others change places
-            rows = torch.tensor([2, 0] if t == 1 else [1])
-            members = (rows[:, None] * width + torch.arange(width)).flatten()
-            state = state.select_sentences(rows).select_hypotheses(members)
-            source, lengths, history = source[rows], lengths[rows], history[members]
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("beam", [1, 4])
-@variants
-def test_a_sentence_is_translated_alone_as_in_a_batch(variant: dict[str, Any], beam: int) -> None:
-    model = build(**variant)
-    source, lengths, _ = batch()
-    limits = {"bos": 1, "eos": 2, "max_length": 9}
-
-    def search(source: Tensor, lengths: Tensor) -> list[tuple[tuple[int, ...], float]]:
-        state = model.start(source, lengths)
-        if beam == 1:
-            found = greedy(model, state, **limits)
-        else:
-            found = [
-                best[0]
-                for best in beam_search(model, state, beam=beam, penalty=Average(1.0), stopping=WhenFull(), **limits)
-            ]
-        return [(tuple(one.tokens), one.log_prob) for one in found]
-
-    together = search(source, lengths)
-    for b, n in enumerate(lengths.tolist()):
-        ((tokens, log_prob),) = search(source[b : b + 1, :n], lengths[b : b + 1])
-        assert tokens == together[b][0]
-        assert log_prob == pytest.approx(together[b][1], abs=1e-9)
-
-
-# -- training --
-
-
-@variants
-def test_recomputed_blocks_give_the_same_gradients(variant: dict[str, Any]) -> None:
-    batched = batch()
-    grads = []
-    for again in (False, True):
-        model = build(**variant, dropout=0.3).train()
-        blocks = model.blocks()
-        owned = [id(p) for block in blocks for p in block.parameters()]
-        assert len(owned) == len(set(owned))
-        if again:
-            recompute(blocks)
-        torch.manual_seed(4)
-        model(*batched).square().sum().backward()
-        grads.append([p.grad for p in model.parameters() if p.grad is not None])
-    for a, b in zip(*grads, strict=True):
-        assert_same(a, b)
 
 
 def test_dropout_only_in_training_and_at_its_rate() -> None:

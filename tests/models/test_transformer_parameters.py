@@ -52,8 +52,8 @@ def configs(draw: st.DrawFn) -> TransformerConfig:
     return TransformerConfig(
         source_vocabulary=vocabulary if shared == "all" else draw(st.integers(1, 23)),
         target_vocabulary=vocabulary,
-        encoder_layers=draw(st.integers(0, 3)),
-        decoder_layers=draw(st.integers(0, 3)),
+        encoder_layers=draw(st.integers(1, 3)),
+        decoder_layers=draw(st.integers(1, 3)),
         width=groups * share * head_width,
         feedforward=draw(st.integers(1, 29)),
         heads=groups * share,

@@ -5,10 +5,10 @@ from typing import get_args
 
 import pytest
 
-from regard.errors import RecipeError
+from regard.errors import ArgumentError, RecipeError
 from regard.models.families import FAMILIES
 from regard.runs.model_recipes import MODEL_RECIPES, LuongRecipe, TransformerRecipe
-from regard.runs.recipe import make_recipe
+from regard.runs.recipe import differences, make_recipe
 
 DATA = {"source": "a", "target": "b"}
 
@@ -45,7 +45,8 @@ def test_the_name_says_which_keys_there_are() -> None:
     [
         ({"name": "lstm"}, "model.name is 'lstm': there are transformer, rnn_seq2seq, bahdanau, luong"),
         ({"name": "luong", "scores": "dot"}, "unknown key 'model.scores'; did you mean 'score'"),
-        ({"name": "luong", "heads": 4}, "unknown key 'model.heads'"),
+        ({"name": "luong", "heads": 4}, "dropout (model.name is 'luong')"),
+        ("luong", "model is 'luong': expected a table [model]"),
         ({"name": "luong", "score": "cosine"}, "model.score is 'cosine': input should be 'dot', 'general' or 'concat'"),
         ({"name": "bahdanau", "preset": "base"}, "model.preset is 'base'"),
         ({"name": "rnn_seq2seq", "maxout": -1}, "model.maxout is -1"),
@@ -53,7 +54,20 @@ def test_the_name_says_which_keys_there_are() -> None:
         ({"widht": 128}, "unknown key 'model.widht'; did you mean 'width'"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_key(model: dict[str, object], message: str) -> None:
+def test_what_is_wrong_is_said_with_the_key(model: object, message: str) -> None:
     with pytest.raises(RecipeError, match="recipe: ") as error:
         make_recipe({"data": DATA, "model": model})
     assert message in str(error.value)
+
+
+def test_another_family_is_the_only_difference_that_is_named() -> None:
+    old = make_recipe({"data": DATA, "model": {"heads": 2, "dropout": 0.1}})
+    new = make_recipe({"data": DATA, "model": {"name": "luong", "dropout": 0.2}})
+    assert differences(old, new, set()) == ["model.name: 'transformer' → 'luong'"]
+    assert differences(new, old, set()) == ["model.name: 'luong' → 'transformer'"]
+
+
+def test_one_table_for_two_vocabularies_needs_a_joint_tokenizer() -> None:
+    assert TransformerRecipe(shared="all").settings(joint=True)["shared"] == "all"
+    with pytest.raises(ArgumentError, match='shared = "all" needs a joint tokenizer'):
+        TransformerRecipe(shared="all").settings(joint=False)

@@ -8,7 +8,8 @@ from regard.errors import RecipeError
 from regard.runs.recipe import differences, make_recipe, read_recipe, recipe_toml
 
 MINIMAL = {"data": {"source": "a.en", "target": "a.de"}}
-RECIPES = sorted(Path(__file__).parents[2].joinpath("recipes").glob("*.toml"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(set(FOLDER.glob("*.toml")) - set(FOLDER.glob("compare-*.toml")))
 
 
 def with_settings(*settings: str):
@@ -86,3 +87,10 @@ def test_differences_are_named_and_free_keys_are_not() -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_shipped_recipes_are_valid(path: Path) -> None:
     assert read_recipe(path).training.minutes is not None
+
+
+def test_a_comparison_is_sent_to_its_own_command() -> None:
+    with pytest.raises(
+        RecipeError, match=r"its table \[compare\] is for several models: regard compare .*compare-example.toml"
+    ):
+        read_recipe(FOLDER / "compare-example.toml")

@@ -10,8 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
 import regard
+from regard.cli import app
+from regard.training import unpack_weights
 
 SETTINGS = [
     "model.width=16",
@@ -105,6 +109,25 @@ def test_two_processes_reach_the_losses_of_one(text: Path, alone: Path, tmp_path
     ours, theirs = (json.loads((path / "result.json").read_text())["validation"]["loss"] for path in (out, alone))
     assert ours == pytest.approx(theirs, abs=1e-4)
     assert regard.load(out, device="cpu").translate(["the red old dog"], beam=2)[0].text
+
+
+@pytest.mark.parametrize(("family", "sharding"), [("luong", "none"), ("bahdanau", "fsdp")])
+def test_two_processes_train_a_recurrent_model_as_one_does(
+    text: Path, tmp_path: Path, family: str, sharding: str
+) -> None:
+    recurrent = [f"model={{name='{family}', width=16, embedding=12, dropout=0.0}}", "training.steps=8"]
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    one = CliRunner().invoke(app, command(text, alone, 1, *recurrent)[3:])
+    assert one.exit_code == 0, (one.output, one.exception)
+    done = run(*command(text, two, 2, *recurrent, f"training.sharding={sharding}"))
+    assert done.returncode == 0, done.stderr
+    assert_same_losses(two, alone)
+    assert json.loads((two / "result.json").read_text())["processes"] == 2
+    theirs, ours = (unpack_weights((path / "model.safetensors").read_bytes()) for path in (alone, two))
+    assert ours.keys() == theirs.keys()
+    for key, tensor in theirs.items():
+        torch.testing.assert_close(ours[key], tensor, atol=1e-4, rtol=0, msg=key)
+    assert regard.load(two, device="cpu").translate(["the red old dog"], beam=2)[0].text
 
 
 def test_killed_and_resumed_on_another_number_of_processes(text: Path, alone: Path, tmp_path: Path) -> None:

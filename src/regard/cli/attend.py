@@ -99,7 +99,8 @@ def attend(
 
     Prints a table in the terminal: a line for each target word, the weight of each source word in per cent. Weights
     are those of the decoder's cross-attention, from tokens pooled to words: summed over the source word's tokens,
-    averaged over the target word's. What is missing to 100 fell on the end of the sentence.
+    averaged over the target word's. What is missing to 100 fell on the end of the sentence, or outside the window of a
+    model with local attention.
 
     --pharaoh prints the heaviest source word of each target word as links i-j (source-target, from 0) instead; --json
     all words, tokens, links, and the weights of every layer and head.
@@ -126,7 +127,9 @@ def attend(
         if beam is not None and (target is not None or pairs is not None):
             raise ArgumentError("--beam is for the model's own translations, not for given ones")
         sources, targets, lines, name = _text(source, target, pairs, columns)
-        aligned = align_text(open_model(model, device, threads), sources, targets, beam)
+        translator = open_model(model, device, threads)
+        translator.check_attends()
+        aligned = align_text(translator, sources, targets, beam)
         pairs_seen = (replace(pair, line=lines[pair.line - 1]) for pair in aligned)
         if html is None:
             _print_links(pairs_seen, name, choice, as_json)
@@ -146,6 +149,7 @@ def attend(
         raise ArgumentError(f"--gold is for the table and for pictures: leave out {option}")
     sure, possible = (None, None) if gold is None else parse_gold(gold, "--gold")
     translator = open_model(model, device, threads)
+    translator.check_attends()
     said = _own_translation(translator, sentence, beam) if translation is None else translation
     attention = translator.attention(sentence, said)
     _check_gold(attention, possible)

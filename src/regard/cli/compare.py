@@ -1,11 +1,10 @@
 """`regard compare`: several models on the same data with the same budget, on one page."""
 
 import json
-import math
 import signal
 from pathlib import Path
 from statistics import mean
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -70,14 +69,14 @@ def compare(
     report = Reporter(lambda message: say(message, quiet), lambda: progress(quiet), quiet)
     try:
         found = run_comparison(setup, directory, report)
+        from regard.runs.compare.report import write_comparison  # brings a drawing library that only this command needs
+
+        page, *others = write_comparison(found, directory)
     except KeyboardInterrupt:
         say("stopped; the same command goes on", quiet)
         raise typer.Exit(128 + signal.SIGINT) from None
-    from regard.runs.compare.page import write_comparison  # brings a drawing library, which other commands don't need
-
-    page, *others = write_comparison(found, directory)
     if as_json:
-        print_json(_finite(found.to_json()))
+        print_json(found.to_json())
     else:
         _show(found)
     say(f"the page: {page} (open it in a browser); beside it {len(others)} more files", quiet)
@@ -88,15 +87,6 @@ def _numbers(text: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise ArgumentError(f"--seeds {text}: expected whole numbers with commas between them, for example 1,2,3")
     return [int(part) for part in parts]
-
-
-def _finite(value: Any) -> Any:
-    """Plain values without numbers that JSON doesn't have."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show(found: Comparison) -> None:
@@ -110,7 +100,9 @@ def _show(found: Comparison) -> None:
         console.print(f"equal minutes: {found.common_seconds / 60:.1f} of training steps", soft_wrap=True)
     for probe in found.probes:
         lengths = [one.length for one in probe.runs[0].lengths]
-        console.print(f"\n{probe.name}: per cent exact by length, trained to {probe.longest}\n", style="bold")
+        seeds = len({run.seed for run in probe.runs})
+        of = f", mean of {seeds} seeds" if seeds > 1 else ""
+        console.print(f"\n{probe.name}: per cent exact by length, trained to {probe.longest}{of}\n", style="bold")
         console.print(_table(["model", *map(str, lengths)], _exact(probe)))
 
 
@@ -136,7 +128,11 @@ def _bleu(judged: list[Judged]) -> str:
 
 
 def _exact(probe: ProbeResult) -> list[list[str]]:
-    return [[run.label, *(f"{one.exact:.0f}" for one in run.lengths)] for run in probe.runs]
+    """Of each model, in per cent by length; of several seeds the mean."""
+    rows: dict[str, list[list[float]]] = {}
+    for run in probe.runs:
+        rows.setdefault(run.label, []).append([one.exact for one in run.lengths])
+    return [[label, *(f"{mean(column):.0f}" for column in zip(*of, strict=True))] for label, of in rows.items()]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> Table:

@@ -28,11 +28,8 @@ from regard.cli.options import (
     progress,
     read_pairs,
 )
-from regard.data import ParallelText, display_name, read_lines
-from regard.errors import DataError
 from regard.files import write_json, write_text
-from regard.insight import parse_gold
-from regard.runs.evaluate import Evaluation, Gold, LengthBucket, outside_words
+from regard.runs.evaluate import Evaluation, LengthBucket, read_gold, read_side
 from regard.runs.evaluate import evaluate as judge
 from regard.tasks.metrics import Figure
 
@@ -84,8 +81,9 @@ def evaluate(
     check_folder("--json-file", json_file)
     check_folder("--out", out)
     text = read_pairs(source, target, pairs, columns)[:limit]
-    gold = None if alignments is None else _read_gold(alignments, text, whole=limit is None)
-    names = None if categories is None else _read_side(categories, len(text), whole=limit is None)
+    sides = list(zip(text.sources, text.targets, strict=True))
+    gold = None if alignments is None else read_gold(alignments, sides, whole=limit is None)
+    names = None if categories is None else read_side(categories, len(text), whole=limit is None)
     translator = open_model(model, device, threads)
     with progress(quiet) as show:
         found = judge(
@@ -109,30 +107,6 @@ def evaluate(
         print_json(content)
     else:
         _show(found, f"{text.name}, beam {width}")
-
-
-def _read_side(path: Path, pairs: int, whole: bool) -> list[str]:
-    """Lines that belong to the pairs, one each; with a limit there may be more.
-
-    Raises:
-        DataError: their numbers differ.
-    """
-    lines = [line.strip() for line in read_lines(path)]
-    if len(lines) < pairs or (whole and len(lines) > pairs):
-        raise DataError(f"{display_name(path)} has {len(lines)} lines for {pairs} pairs: expected one for each")
-    return lines[:pairs]
-
-
-def _read_gold(path: Path, text: ParallelText, whole: bool) -> list[Gold]:
-    gold: list[Gold] = []
-    for index, line in enumerate(_read_side(path, len(text), whole)):
-        where = f"{display_name(path)}, line {index + 1}"
-        links = parse_gold(line, where)
-        outside = outside_words(text[index].source, text[index].target, links[1])
-        if outside is not None:
-            raise DataError(f"{where}: {outside}")
-        gold.append(links)
-    return gold
 
 
 def _show(found: Evaluation, title: str) -> None:

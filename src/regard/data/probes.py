@@ -1,13 +1,14 @@
 """Probes: tasks on strings of symbols that need no data, to see what a model can remember and how far it generalises.
 
-- copy: say the string again (Graves et al. 2014, "Neural Turing Machines", section 4.1).
+- copy: say the string again, in capitals (Graves et al. 2014, "Neural Turing Machines", section 4.1): pairs with equal
+  sides are refused as training text, since in parallel text they are lines that nobody translated.
 - reverse: say it from its end to its beginning (Grefenstette et al. 2015, "Learning to Transduce with Unbounded
   Memory", section 4.1).
 - recall: read pairs of a key and a value, then one of the keys, and say its value: associative recall (Graves et al.
-  2014, section 4.3) in the form of Ba et al. (2016, "Using Fast Weights to Attend to the Recent Past", section 4.1).
-  To say any of the values that were read is right once in as many times as there are pairs.
+  2014, section 4.3) in the form of Ba et al. (2016, "Using Fast Weights to Attend to the Recent Past", section 4.1),
+  who ask for one key. Guessing among the values read is right once in n, n the number of pairs.
 
-    copy      a7 c2 b0          → a7 c2 b0
+    copy      a7 c2 b0          → A7 C2 B0
     reverse   a7 c2 b0          → b0 c2 a7
     recall    a7 3b c2 0e ? c2  → 0e
 
@@ -17,7 +18,7 @@ Symbols are short words with blanks between them, each one token of a "word" tok
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,9 +26,6 @@ from regard.errors import ArgumentError
 from regard.files import write_json, write_text, write_whole
 
 FORMAT = 1
-QUERIES = 1
-"""Keys that a recall string asks for. With several, a model must first find out which one is meant at each step: small
-models with one attention don't learn that in minutes, where they learn a single one."""
 QUESTION = "?"
 """Stands between the pairs and the key that is asked for."""
 
@@ -49,17 +47,32 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What a folder of probe files was made of; see `write_probe`."""
+    """What a folder of probe files is made of.
+
+    Attributes:
+        name: one of `PROBES`.
+        shortest, longest: lengths of training and validation strings, all equally frequent. The length of a string is
+            the number of its symbols; for recall, the number of its pairs.
+        vocabulary: how many symbols there are; for recall, how many keys and how many values.
+        strings: to train on.
+        valid: to validate on.
+        test_each: test strings of each length.
+        lengths: of the test strings; longer ones than `longest` show what a model makes of lengths it never saw.
+        seed: another one draws other strings.
+
+    Raises:
+        ArgumentError: an argument is out of its range, or there are not enough different strings of a length.
+    """
 
     name: str
-    shortest: int
-    longest: int
-    vocabulary: int
-    strings: int
-    valid: int
-    test_each: int
-    lengths: tuple[int, ...]
-    seed: int
+    shortest: int = 5
+    longest: int = 25
+    vocabulary: int = 50
+    strings: int = 100_000
+    valid: int = 500
+    test_each: int = 200
+    lengths: tuple[int, ...] = tuple(range(5, 51, 5))
+    seed: int = 1
 
     def __post_init__(self) -> None:
         if self.name not in _PROBES:
@@ -121,57 +134,44 @@ class ProbeFiles:
         return ProbeFiles(*(Path(folder) / name for name in (*names, "test.length", "probe.json")))
 
 
-def write_probe(
-    folder: Path,
-    name: str,
-    *,
-    shortest: int = 5,
-    longest: int = 25,
-    vocabulary: int = 50,
-    strings: int = 100_000,
-    valid: int = 500,
-    test_each: int = 200,
-    lengths: Sequence[int] = tuple(range(5, 51, 5)),
-    seed: int = 1,
-) -> ProbeFiles:
+def write_probe(folder: Path, settings: ProbeSettings) -> ProbeFiles:
     """Write the strings of a probe into `folder`, which is made where it is missing.
 
-    No validation or test string is among the training strings, and none of them comes twice. The same arguments give
+    No validation or test string is among the training strings, and none of them comes twice. The same settings give
     the same files on every machine; another number of training strings leaves validation and test as they are. A
-    folder that holds the probe of the same arguments stays as it is; the memory needed doesn't grow with `strings`.
+    folder that holds the probe of the same settings stays as it is; the memory needed doesn't grow with `strings`.
 
     Args:
         folder: for the files; `probe.json` is written last, so that a folder without it is not complete.
-        name: one of `PROBES`.
-        shortest, longest: lengths of training and validation strings, all equally frequent. The length of a string is
-            the number of its symbols; for recall, the number of its pairs.
-        vocabulary: how many symbols there are; for recall, how many keys and how many values.
-        strings: to train on.
-        valid: to validate on.
-        test_each: test strings of each length.
-        lengths: of the test strings; longer ones than `longest` show what a model makes of lengths it never saw.
-        seed: another one draws other strings.
+        settings: what they are made of.
 
     Raises:
-        ArgumentError: an argument is out of its range, there are not enough different strings of a length, or the
-            folder holds another probe. Nothing is written then.
+        ArgumentError: the folder holds another probe. Nothing is written then.
     """
-    settings = ProbeSettings(name, shortest, longest, vocabulary, strings, valid, test_each, tuple(lengths), seed)
     files = ProbeFiles.of(folder)
-    content = {"format": FORMAT} | asdict(settings) | {"lengths": list(settings.lengths)}
+    if holds_another(folder, settings):
+        raise ArgumentError(f"folder: {folder} holds another probe; expected an empty folder, or the same probe")
     if files.settings.exists():
-        if _read(files.settings) != content:
-            raise ArgumentError(f"folder: {folder} holds another probe; expected an empty folder, or the same probe")
         return files
     Path(folder).mkdir(parents=True, exist_ok=True)
     held_out = _held_out(settings)
-    valid_pairs, test_pairs = held_out[:valid], held_out[valid:]
+    valid_pairs, test_pairs = held_out[: settings.valid], held_out[settings.valid :]
     _write_pairs(files.valid_source, files.valid_target, iter(valid_pairs))
     _write_pairs(files.test_source, files.test_target, iter(test_pairs))
-    write_text(files.test_length, "".join(f"{length}\n" * test_each for length in sorted(lengths)))
+    write_text(files.test_length, "".join(f"{length}\n" * settings.test_each for length in sorted(settings.lengths)))
     _write_pairs(files.train_source, files.train_target, _training(settings, {source for source, _ in held_out}))
-    write_json(files.settings, content)
+    write_json(files.settings, _content(settings))
     return files
+
+
+def holds_another(folder: Path, settings: ProbeSettings) -> bool:
+    """Whether a folder holds a complete probe that is made of something else."""
+    path = ProbeFiles.of(folder).settings
+    return path.exists() and _read(path) != _content(settings)
+
+
+def _content(settings: ProbeSettings) -> dict[str, object]:
+    return {"format": FORMAT} | asdict(settings) | {"lengths": list(settings.lengths)}
 
 
 def _held_out(settings: ProbeSettings) -> list[tuple[str, str]]:
@@ -233,7 +233,7 @@ def _string(rng: random.Random, length: int, vocabulary: int) -> Words:
 
 def _copy(rng: random.Random, length: int, vocabulary: int) -> tuple[Words, Words]:
     words = _string(rng, length, vocabulary)
-    return words, words
+    return words, [word.upper() for word in words]
 
 
 def _reverse(rng: random.Random, length: int, vocabulary: int) -> tuple[Words, Words]:
@@ -244,9 +244,9 @@ def _reverse(rng: random.Random, length: int, vocabulary: int) -> tuple[Words, W
 def _recall(rng: random.Random, length: int, vocabulary: int) -> tuple[Words, Words]:
     keys = [symbol(index) for index in _different(rng, length, vocabulary)]
     values = [value(below(rng, vocabulary)) for _ in keys]
-    asked = _different(rng, QUERIES, length)
+    asked = below(rng, length)
     pairs = [word for pair in zip(keys, values, strict=True) for word in pair]
-    return [*pairs, QUESTION, *(keys[i] for i in asked)], [values[i] for i in asked]
+    return [*pairs, QUESTION, keys[asked]], [values[asked]]
 
 
 def _different(rng: random.Random, count: int, among: int) -> list[int]:
@@ -259,7 +259,7 @@ def _different(rng: random.Random, count: int, among: int) -> list[int]:
 
 
 def _recall_strings(length: int, vocabulary: int) -> int:
-    return math.perm(vocabulary, length) * _all_strings(length, vocabulary) * math.perm(length, QUERIES)
+    return math.perm(vocabulary, length) * _all_strings(length, vocabulary) * length
 
 
 def _all_strings(length: int, vocabulary: int) -> int:

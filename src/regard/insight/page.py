@@ -60,7 +60,7 @@ def render_page(
     words = [word for pair in pairs for side in ("source", "target") for word in pair[side]]
     head, rest = TEMPLATE.split("@DATA@")
     head = head.replace("@FONT@", _font_face([*words, title])).replace("@TITLE@", html.escape(visible(title)))
-    return head + _json(data) + rest
+    return head + script_json(data) + rest
 
 
 def _font_face(texts: Sequence[str]) -> str:
@@ -109,7 +109,7 @@ def _pair(
     }
 
 
-def _json(data: dict[str, Any]) -> str:
+def script_json(data: dict[str, Any]) -> str:
     """Return JSON that can stand in a script element: no `<`, `>` or `&` that could end it or start a comment."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":

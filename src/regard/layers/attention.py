@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention import Bias, Factor, Mask, Score
+from regard.attention.precision import own_precision
 from regard.layers.makers import AdditiveScore, Maker, as_maker
 from regard.layers.multihead import Attend, KeysValues
 
@@ -83,7 +84,8 @@ class StepAttend(Attend):
     """`attend` for a recurrence, in which each query depends on what the one before it saw.
 
     `step` computes one position. After the last, all queries go through the module together with the contexts that the
-    steps gave: nothing is computed, but what looks at calls of `Attend` from outside sees one attention of all queries.
+    steps gave: no weight is computed again, but what looks at calls of `Attend` from outside sees one attention of all
+    queries. It costs every pass, looked at or not, what it takes to put queries and contexts together.
     """
 
     def step(
@@ -113,7 +115,8 @@ class StepAttend(Attend):
 class StepwiseAttention(Attention):
     """`Attention` for a recurrence: `attend_step` at each position, and `seen` after the last.
 
-    Arguments are those of `Attention`.
+    Under `torch.autocast` it is computed in float32 nevertheless: keys and values are the same at each step, and would
+    be rounded, and kept for the backward pass, once a step. Arguments are those of `Attention`.
     """
 
     def __init__(
@@ -128,12 +131,28 @@ class StepwiseAttention(Attention):
         super().__init__(score, query=query, key=key, value=value, dropout=dropout)
         self.operator: StepAttend = StepAttend(dropout)
 
+    def keys_values(self, memory: Tensor) -> KeysValues:
+        """See `Attention.keys_values`; under autocast float32, whatever the projections gave."""
+        known = super().keys_values(memory)
+        if not torch.is_autocast_enabled(memory.device.type):
+            return known
+        return KeysValues(*(x.to(torch.promote_types(x.dtype, torch.float32)) for x in known))
+
+    def attend_to(
+        self, q: Tensor, known: KeysValues, mask: Mask | None = None, factor: Factor | Tensor | None = None
+    ) -> Tensor:
+        """See `Attention.attend_to`: one step, and seen."""
+        context = self.attend_step(q, known, mask, factor)
+        self.seen(q, context, known.keys, mask, factor)
+        return context
+
     def attend_step(
         self, q: Tensor, known: KeysValues, mask: Mask | None = None, factor: Factor | Tensor | None = None
     ) -> Tensor:
-        """As `attend_to`, for one position of each sequence or hypothesis: q (…, Q, ·) → (…, Q, ·)."""
-        q, k, v = in_one_precision(q, known.keys, known.values)
-        return self.operator.step(q, k, v, score=self.score(), mask=mask, factor=factor)
+        """As `attend_to`, for one position of each sequence or hypothesis, unseen: q (…, Q, ·) → (…, Q, ·)."""
+        q = as_autocast_allows(q, known.keys)
+        with own_precision(q.device):
+            return self.operator.step(q, *known, score=self.score(), mask=mask, factor=factor)
 
     def seen(
         self,
@@ -144,8 +163,12 @@ class StepwiseAttention(Attention):
         factor: Factor | Tensor | None = None,
     ) -> None:
         """Let observers see the attention of all positions: queries, contexts (…, Q, ·) and what they attended to."""
-        q, k, v = in_one_precision(q, keys, contexts)
-        self.operator(q, k, v, score=self.score(), mask=mask, factor=factor)
+        self.operator(as_autocast_allows(q, keys), keys, contexts, score=self.score(), mask=mask, factor=factor)
+
+
+def as_autocast_allows(x: Tensor, like: Tensor) -> Tensor:
+    """x in the dtype of `like` under `torch.autocast`; elsewhere as it is, so that two dtypes are an error."""
+    return x.to(like.dtype) if torch.is_autocast_enabled(x.device.type) else x
 
 
 def in_one_precision(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -55,13 +55,14 @@ class DroppedEmbedding(nn.Module):
     """Token vectors with dropout, without positions: what recurrent models read.
 
     Args:
-        tokens: the token embedding.
+        vocabulary: V.
+        width: E.
         dropout: probability of dropping an element.
     """
 
-    def __init__(self, tokens: TokenEmbedding, dropout: float) -> None:
+    def __init__(self, vocabulary: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.tokens = tokens
+        self.tokens = TokenEmbedding(vocabulary, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:

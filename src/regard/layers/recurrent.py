@@ -12,13 +12,14 @@ A state is a dict of tensors (B, L, W): "hidden", and "cell" for the LSTM.
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from regard.attention.precision import NOTHING, own_precision
 from regard.errors import ArgumentError
 from regard.layers.dropout import Dropout
 
@@ -29,6 +30,13 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 STATES: dict[CellKind, tuple[str, ...]] = {"rnn": ("hidden",), "gru": ("hidden",), "lstm": ("hidden", "cell")}
 """Names of the tensors of a state."""
 RecurrentState = dict[str, Tensor]
+
+
+def run(network: Network, x: Tensor | PackedSequence, state: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
+    """What a network of torch gives for x, and its state after it: a list as `state` is, whatever the cell."""
+    # torch has a tuple of states for the LSTM alone
+    y, last = network(x, state[0] if len(state) == 1 else tuple(state))
+    return y, [last] if len(state) == 1 else list(last)
 
 
 class Whole:
@@ -45,9 +53,7 @@ class Whole:
         Returns:
             outputs (B, S, W), zero where padded, and the state after each sequence's last position, (1, B, W) each.
         """
-        # torch has a tuple of states for the LSTM alone
-        y, last = network(x, state[0] if len(state) == 1 else tuple(state))
-        return y, [last] if len(state) == 1 else list(last)
+        return run(network, x, state)
 
 
 class Pieces:
@@ -58,11 +64,11 @@ class Pieces:
     sequence is as large as all of it at each position.
 
     Args:
-        lengths: of the sequences, falling.
+        lengths: of the sequences, falling, at least 1.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
-        self.ends = sorted({n for n in lengths if n})
+        self.ends = sorted(set(lengths))
         self.rows = [sum(n >= end for n in lengths) for end in self.ends]
 
     def read(self, network: Network, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -76,7 +82,7 @@ class Pieces:
         *pieces, padding = torch.split(x, sizes, 1)
         for piece, rows in zip(pieces, self.rows, strict=True):
             ended.append([part[:, rows:] for part in state])
-            y, state = Whole().read(network, piece[:rows], [part[:, :rows] for part in state])
+            y, state = run(network, piece[:rows], [part[:, :rows] for part in state])
             outputs.append(F.pad(y, (0, 0, 0, 0, 0, batch - rows)))
         y = torch.cat(outputs, 1) if outputs else x.new_zeros(batch, 0, network.hidden_size)
         y = F.pad(y, (0, 0, 0, padding.shape[1])) if padding.shape[1] else y
@@ -96,9 +102,9 @@ class Packed:
     def read(self, network: Network, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """See `Whole.read`."""
         packed = pack_padded_sequence(x, self.lengths, batch_first=True)
-        y, last = network(packed, state[0] if len(state) == 1 else tuple(state))
+        y, last = run(network, packed, state)
         outputs, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
-        return outputs, [last] if len(state) == 1 else list(last)
+        return outputs, last
 
 
 Reader = Whole | Pieces | Packed
@@ -106,6 +112,9 @@ Reader = Whole | Pieces | Packed
 
 class Recurrent(nn.Module):
     """A stack of recurrent layers over whole sequences.
+
+    Under `torch.autocast` it runs in the precision of its parameters all the same, on every device: on a GPU torch
+    would run it in float16 whatever dtype was asked for, and without scaling of the loss its gradients vanish there.
 
     Args:
         cell: "rnn", "gru" or "lstm".
@@ -146,7 +155,7 @@ class Recurrent(nn.Module):
 
         Args:
             x: (B, S, I).
-            lengths: (B,) int64, how many positions of each count; None is all.
+            lengths: (B,) int64, how many positions of each count, 1 or more; None is all.
             state: to begin with, (B, L·directions, W) each; None is zero.
 
         Returns:
@@ -154,20 +163,28 @@ class Recurrent(nn.Module):
             position, (B, L·directions, W): layer by layer, forward before backward.
 
         Raises:
-            ArgumentError: there is no length for each sequence, or one is negative or longer than S.
+            ArgumentError: there is no length for each sequence, or one is less than 1 or longer than S.
         """
         if state is None:
             state = zero_state(self.cell, x, len(self.layers) * self.directions, self.width)
         names = STATES[self.cell]
         first = [state[name] for name in names]
-        if lengths is None:
-            y, parts = self._read(Whole(), x, None, first)
-        else:
-            known, order, reader = _longest_first(x, lengths)
-            back = order.argsort()
-            y, parts = self._read(reader, x[order], known, [part[order] for part in first])
-            y, parts = y[back], [part[back] for part in parts]
+        precision = own_precision(x.device)
+        if precision is not NOTHING:  # autocast has rounded what comes
+            dtype = next(self.parameters()).dtype
+            x, first = x.to(dtype), [part.to(dtype) for part in first]
+        with precision:
+            y, parts = self._in_order(x, lengths, first)
         return y, dict(zip(names, parts, strict=True))
+
+    def _in_order(self, x: Tensor, lengths: Tensor | None, first: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """As `forward`, the state as a list."""
+        if lengths is None:
+            return self._read(Whole(), x, None, first)
+        known, order, reader = _longest_first(x, lengths)
+        back = order.argsort()
+        y, parts = self._read(reader, x[order], known, [part[order] for part in first])
+        return y[back], [part[back] for part in parts]
 
     def _read(
         self, reader: Reader, x: Tensor, lengths: Tensor | None, first: list[Tensor]
@@ -193,8 +210,8 @@ def _longest_first(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Reader]:
     known, order = lengths.to(x.device).sort(descending=True, stable=True)
     numbers = known.tolist()
     for n in numbers[:1] + numbers[-1:]:
-        if not 0 <= n <= x.shape[1]:
-            raise ArgumentError(f"lengths has {n}: expected 0 to {x.shape[1]}, the positions there are")
+        if not 1 <= n <= x.shape[1]:
+            raise ArgumentError(f"lengths has {n}: expected 1 to {x.shape[1]}, the positions there are")
     return known, order, Pieces(numbers) if x.device.type == "cpu" else Packed(numbers)
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention import Mask, Padding
-from regard.errors import ArgumentError
 from regard.layers import (
     AdditiveScore,
     DroppedEmbedding,
@@ -24,7 +23,6 @@ from regard.layers import (
     StackedCells,
     State,
     StepwiseAttention,
-    TokenEmbedding,
 )
 from regard.layers.dropout import Dropout
 from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
@@ -35,6 +33,7 @@ class BahdanauConfig(ModelConfig):
     """Sizes of Bahdanau's model. The preset `paper` is RNNsearch (appendix A.2.3); `tiny` and `small` are for small
     data and two cores."""
 
+    NAME: ClassVar[str] = "bahdanau"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"embedding": 128, "width": 256, "attention_width": 128, "maxout": 128, "dropout": 0.2},
         "small": {"embedding": 256, "width": 512, "attention_width": 256, "maxout": 256, "dropout": 0.2},
@@ -51,12 +50,6 @@ class BahdanauConfig(ModelConfig):
     """l, what the read-out gives to the output projection."""
     dropout: float = 0.0
     """On token vectors and on the read-out; the paper has none."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("embedding", "width", "attention_width", "maxout"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(f"{name} is {getattr(self, name)}: expected 1 or more")
 
     def words(self) -> str:
         """See `ModelConfig.words`."""
@@ -113,7 +106,8 @@ class Decoder(nn.Module):
     def begin(self, annotations: Tensor, backward: Tensor) -> tuple[Tensor, KeysValues]:
         """Annotations (B, S, 2n) and ←h_1 (B, n) → s_0 = tanh(W_s ←h_1), as a stack of one layer (B, 1, n); and
         U_a h_j with the annotations, (B, 1, S, ·)."""
-        return torch.tanh(self.initial(backward))[:, None], self.cross.keys_values(annotations[:, None])
+        first = self.initial(backward).to(self.initial.weight.dtype)  # autocast's would be that of all states
+        return torch.tanh(first)[:, None], self.cross.keys_values(annotations[:, None])
 
     def forward(self, tokens: Tensor, annotations: Tensor, backward: Tensor, mask: Mask) -> Tensor:
         """All positions of targets y_0 … y_T−1 (B, T) int64, given annotations (B, S, 2n) and ←h_1 (B, n).
@@ -134,6 +128,8 @@ class Decoder(nn.Module):
             if i + 1 < len(embedded):  # s_T is read by nothing
                 output, state = self.cells.step(inputs, context, state)
                 states.append(output)
+        if len(states) == 1:  # no step was taken: all parameters have a gradient even so, which several processes need
+            states[0] = states[0] + 0.0 * self.cells.step(inputs, context, state)[0]
         together = torch.stack(contexts)  # (T, B, 2n)
         self.cross.seen(torch.stack(queries, 1)[:, None], together.transpose(0, 1)[:, None], known.keys, mask)
         return self.read(torch.stack(states), embedded, together).transpose(0, 1)
@@ -153,9 +149,7 @@ class Decoder(nn.Module):
         embedded = self.embedding(tokens)  # (N, m)
         query = self.cross.queries(hidden[:, 0])
         query = query.view(len(known.keys), 1, -1, query.shape[-1])  # (S, 1, W, n')
-        context = self.cross.attend_step(query, known, mask)  # (S, 1, W, 2n)
-        self.cross.seen(query, context, known.keys, mask)
-        context = context.reshape(len(tokens), -1)
+        context = self.cross.attend_to(query, known, mask).reshape(len(tokens), -1)
         after = self.cells.step(self.cells.inputs(embedded), context, {"hidden": hidden})[1]
         return self.read(hidden[:, 0], embedded, context), after["hidden"]
 
@@ -179,7 +173,8 @@ class Bahdanau(EncoderDecoder):
     last state of a target is never computed.
 
     Differences from the paper: the GRU's reset gate acts after the product (torch's), all layers but W_a and W_o have
-    biases, weights begin as those of torch, and dropout can be had.
+    biases, and dropout can be had. Weights begin as those of torch, v_a and the tables normal with variances 1/n' and
+    1/m, where the paper has narrower ones, orthogonal U's and v_a = 0; vectors of a table are scaled by √m.
 
     Args:
         config: kept as `config`, for saving beside the weights.
@@ -231,7 +226,7 @@ def build_bahdanau(config: BahdanauConfig) -> Bahdanau:
     """Assemble a model with fresh weights (torch's default generator)."""
     width, annotation = config.width, 2 * config.width
     encoder = Encoder(
-        _embedding(config, config.source_vocabulary),
+        DroppedEmbedding(config.source_vocabulary, config.embedding, config.dropout),
         Recurrent("gru", config.embedding, width, bidirectional=True),
     )
     cross = StepwiseAttention(
@@ -240,7 +235,7 @@ def build_bahdanau(config: BahdanauConfig) -> Bahdanau:
         key=nn.Linear(annotation, config.attention_width),
     )
     decoder = Decoder(
-        _embedding(config, config.target_vocabulary),
+        DroppedEmbedding(config.target_vocabulary, config.embedding, config.dropout),
         nn.Linear(width, width),
         cross,
         StackedCells("gru", config.embedding, annotation, width),
@@ -248,7 +243,3 @@ def build_bahdanau(config: BahdanauConfig) -> Bahdanau:
         config.dropout,
     )
     return Bahdanau(config, encoder, decoder, nn.Linear(config.maxout, config.target_vocabulary, bias=False))
-
-
-def _embedding(config: BahdanauConfig, vocabulary: int) -> DroppedEmbedding:
-    return DroppedEmbedding(TokenEmbedding(vocabulary, config.embedding), config.dropout)

@@ -1,9 +1,11 @@
 """What every encoder–decoder model is to the rest of the package: read a source once, then say a target."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field, fields
+from types import NoneType
+from typing import Any, ClassVar, Self, get_args
 
+import torch
 from torch import Tensor, nn
 
 from regard.errors import ArgumentError
@@ -14,9 +16,16 @@ from regard.layers import LearnedPositions, State, TokenEmbedding
 class ModelConfig(ABC):
     """Sizes and choices of an encoder–decoder model: plain values, saved beside the weights.
 
-    A model's own configuration adds its fields, each with a default and a docstring, and the class variables.
+    A model's own configuration adds its fields, each with a default and a docstring, and the class variables. Integers
+    are sizes, 1 or more unless a field's metadata has another "least"; numbers with a fraction are shares, from 0 to
+    less than 1.
+
+    Raises:
+        ArgumentError: a field has a value that it cannot have.
     """
 
+    NAME: ClassVar[str]
+    """What recipes and saved models call the model."""
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     """Settings by the name of a preset."""
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}
@@ -34,6 +43,15 @@ class ModelConfig(ABC):
             if getattr(self, name) not in known:
                 expected = " or ".join(repr(choice) for choice in known)
                 raise ArgumentError(f"{name} is {getattr(self, name)!r}: expected {expected}")
+        for x in fields(self):
+            value, kinds = getattr(self, x.name), get_args(x.type) or (x.type,)
+            if value is None and NoneType in kinds:
+                continue
+            least = x.metadata.get("least", 1)
+            if int in kinds and not (type(value) is int and value >= least):
+                raise ArgumentError(f"{x.name} is {value!r}: expected {least} or more")
+            if float in kinds and not (type(value) in (int, float) and 0 <= value < 1):
+                raise ArgumentError(f"{x.name} is {value!r}: expected 0 or more and less than 1")
 
     @abstractmethod
     def words(self) -> str:
@@ -97,6 +115,10 @@ class EncoderDecoder(nn.Module, ABC):
         """
         return self.decode(self.encode(self.embed(source), source_lengths), target)
 
+    def reading_order(self, source_lengths: Tensor, longest: int) -> Tensor:
+        """When the encoder reads each position of sources (B,), counted from 0: (B, longest) int64."""
+        return torch.arange(longest, device=source_lengths.device).expand(len(source_lengths), longest)
+
     @abstractmethod
     def embed(self, source: Tensor) -> Tensor:
         """The vectors that the encoder reads: ids (B, S) → (B, S, E)."""
@@ -133,7 +155,8 @@ class EncoderDecoder(nn.Module, ABC):
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
         """The parts that are computed one after the other: what gradient checkpointing computes again, one at a time,
-        and sharding gathers. Each is called with tensors, gives tensors, and holds no parameter of another."""
+        and sharding gathers. Each is called once in a pass, with tensors and what is made of them (masks, states), and
+        holds no parameter of another."""
 
 
 def table_names(model: nn.Module) -> set[str]:

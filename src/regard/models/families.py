@@ -20,18 +20,16 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "transformer": Family(TransformerConfig, build_transformer),
-    "rnn_seq2seq": Family(RNNSeq2SeqConfig, build_rnn_seq2seq),
-    "bahdanau": Family(BahdanauConfig, build_bahdanau),
-    "luong": Family(LuongConfig, build_luong),
+    family.config.NAME: family
+    for family in (
+        Family(TransformerConfig, build_transformer),
+        Family(RNNSeq2SeqConfig, build_rnn_seq2seq),
+        Family(BahdanauConfig, build_bahdanau),
+        Family(LuongConfig, build_luong),
+    )
 }
-
-
-def family_of(config: ModelConfig) -> str:
-    """The name of the family that a configuration belongs to."""
-    return next(name for name, family in FAMILIES.items() if type(config) is family.config)
 
 
 def build_model(config: ModelConfig) -> EncoderDecoder:
     """A model of any family with fresh weights (torch's default generator)."""
-    return FAMILIES[family_of(config)].build(config)
+    return FAMILIES[config.NAME].build(config)

@@ -14,22 +14,20 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 from torch import Tensor, nn
 
 from regard.attention import Dot, Padding
-from regard.errors import ArgumentError
 from regard.layers import (
     AdditiveScore,
     Attention,
+    DroppedEmbedding,
     KeysValues,
     Recurrent,
     StackedCells,
     State,
     StepwiseAttention,
-    TokenEmbedding,
 )
-from regard.layers.embedding import DroppedEmbedding
-from regard.layers.recurrent import reverse_words
 from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
-from regard.models.luong_attention import Focus, Global, LocalMonotonic, LocalPredictive, checked_window
+from regard.models.luong_attention import Focus, Global, LocalMonotonic, LocalPredictive
 from regard.models.luong_decoder import Decoder, FeedingDecoder, PlainDecoder
+from regard.models.recurrent_encoder import Encoder, source_order
 
 ScoreName = Literal["dot", "general", "concat"]
 AttentionName = Literal["global", "local-m", "local-p"]
@@ -41,6 +39,7 @@ class LuongConfig(ModelConfig):
     """Sizes and choices of Luong's model. The preset `paper` is the best single model of its table 1 (local-p, general,
     input feeding, reversed source, dropout); `tiny` and `small` are for small data and two cores."""
 
+    NAME: ClassVar[str] = "luong"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"layers": 1, "embedding": 128, "width": 256},
         "small": {"layers": 2, "embedding": 256, "width": 512},
@@ -71,15 +70,6 @@ class LuongConfig(ModelConfig):
     dropout: float = 0.2
     """On token vectors, between layers and on the attentional state."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("layers", "embedding", "width"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(f"{name} is {getattr(self, name)}: expected 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise ArgumentError(f"dropout is {self.dropout}: expected 0 or more and less than 1")
-        checked_window(self.window)
-
     def words(self) -> str:
         """See `ModelConfig.words`."""
         where = self.attention if self.attention == "global" else f"{self.attention} (window {self.window})"
@@ -89,36 +79,6 @@ class LuongConfig(ModelConfig):
             f"{'with' if self.input_feeding else 'without'} input feeding"
             f"{', source reversed' if self.reverse_source else ''}"
         )
-
-
-class Encoder(nn.Module):
-    """Embedding and a stack of LSTM layers.
-
-    Args:
-        embedding: of the source.
-        recurrent: the LSTM.
-        reverse: whether it reads from the last word to the first.
-    """
-
-    def __init__(self, embedding: DroppedEmbedding, recurrent: Recurrent, reverse: bool) -> None:
-        super().__init__()
-        self.embedding = embedding
-        self.recurrent = recurrent
-        self.reverse = reverse
-
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read embedded sources.
-
-        Args:
-            x: (B, S, E).
-            lengths: (B,) int64.
-
-        Returns:
-            the top layer's states in the order of the source, whichever way it was read, (B, S, W); and the hidden
-            and cell states at the end, (B, L, W) each.
-        """
-        states, last = self.recurrent(reverse_words(x, lengths) if self.reverse else x, lengths)
-        return reverse_words(states, lengths) if self.reverse else states, last["hidden"], last["cell"]
 
 
 class Luong(EncoderDecoder):
@@ -135,6 +95,11 @@ class Luong(EncoderDecoder):
         self.encoder = encoder
         self.decoder = decoder
 
+    def reading_order(self, source_lengths: Tensor, longest: int) -> Tensor:
+        """See `EncoderDecoder.reading_order`."""
+        places = super().reading_order(source_lengths, longest)
+        return self.encoder.order(places[..., None], source_lengths)[..., 0]
+
     def embed(self, source: Tensor) -> Tensor:
         """See `EncoderDecoder.embed`."""
         x: Tensor = self.encoder.embedding(source)
@@ -142,8 +107,8 @@ class Luong(EncoderDecoder):
 
     def encode(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
         """See `EncoderDecoder.encode`."""
-        states, hidden, cell = self.encoder(embedded, source_lengths)
-        return Memory(states, source_lengths, {"hidden": hidden, "cell": cell})
+        states, last = self.encoder(embedded, source_lengths)
+        return Memory(states, source_lengths, last)
 
     def decode(self, memory: Memory, target: Tensor) -> Tensor:
         """See `EncoderDecoder.decode`."""
@@ -173,9 +138,9 @@ def build_luong(config: LuongConfig) -> Luong:
     """Assemble Luong's model with fresh weights (torch's default generator)."""
     c = config
     encoder = Encoder(
-        _embedding(c, c.source_vocabulary),
+        DroppedEmbedding(c.source_vocabulary, c.embedding, c.dropout),
+        source_order(c.reverse_source),
         Recurrent("lstm", c.embedding, c.width, c.layers, dropout=c.dropout),
-        c.reverse_source,
     )
     output = nn.Linear(c.width, c.target_vocabulary, bias=False)
     return Luong(c, encoder, _decoder(c), output)
@@ -187,7 +152,8 @@ def _decoder(c: LuongConfig) -> Decoder:
         "local-m": lambda: LocalMonotonic(c.window),
         "local-p": lambda: LocalPredictive(c.width, c.window),
     }
-    embedding, focus = _embedding(c, c.target_vocabulary), kinds[c.attention]()
+    embedding = DroppedEmbedding(c.target_vocabulary, c.embedding, c.dropout)
+    focus = kinds[c.attention]()
     join = nn.Linear(2 * c.width, c.width, bias=False)
     if c.input_feeding:
         cells = StackedCells("lstm", c.embedding, c.width, c.width, c.layers, dropout=c.dropout)
@@ -207,7 +173,3 @@ def _cross(kind: type[A], c: LuongConfig) -> A:
     if c.score == "general":
         return kind(Dot(), key=linear())
     return kind(AdditiveScore(c.width), query=linear(), key=linear())
-
-
-def _embedding(c: LuongConfig, vocabulary: int) -> DroppedEmbedding:
-    return DroppedEmbedding(TokenEmbedding(vocabulary, c.embedding), c.dropout)

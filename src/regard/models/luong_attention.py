@@ -46,8 +46,8 @@ class Global(Focus):
 class LocalMonotonic(Focus):
     """Within D positions of p_t = t, as if source and target ran in parallel (section 3.2, "local-m").
 
-    A target longer than its source goes on looking around the source's last position, as in the authors' code: else
-    it would see nothing in the end.
+    A target longer than its source goes on looking around the source's last position: else it would see nothing in the
+    end. The authors' code does so too, but stays at the last word, the position before.
 
     Args:
         window: D, in positions to each side.

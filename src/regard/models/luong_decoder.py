@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention import Padding
-from regard.layers import Attention, KeysValues, Recurrent, StackedCells, StepwiseAttention
+from regard.layers import Attention, DroppedEmbedding, KeysValues, Recurrent, StackedCells, StepwiseAttention
 from regard.layers.dropout import Dropout
-from regard.layers.embedding import DroppedEmbedding
 from regard.models.luong_attention import Focus
 
 Tensors = dict[str, Tensor]

@@ -9,23 +9,23 @@ model = build_rnn_seq2seq(config)
 hidden = model(source, source_lengths, target)            # (B, T, ·), teacher-forced
 log_probs = model.output(hidden).log_softmax(-1)
 
-Two things differ from Cho's paper: the GRU is torch's, so that fused code applies (see `regard.layers.recurrent`; nor
-does its reset gate act on C c), and the output matrix is not a product of two of rank 100.
+What differs from Cho's paper: the GRU is torch's, so that fused code applies (see `regard.layers.recurrent`; nor does
+its reset gate act on C c), and the output matrix is not a product of two of rank 100. Fresh weights are neither
+paper's but torch's, in the tables normal with variance 1/E, and vectors of a table are scaled by √E.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from regard.errors import ArgumentError
-from regard.layers import DroppedEmbedding, Maxout, Recurrent, RecurrentState, State, TokenEmbedding
+from regard.layers import DroppedEmbedding, Maxout, Recurrent, RecurrentState, State
 from regard.layers.dropout import Dropout
-from regard.layers.recurrent import STATES, CellKind, reverse_words
+from regard.layers.recurrent import STATES, CellKind
 from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
+from regard.models.recurrent_encoder import Encoder, source_order
 
 ContextKind = Literal["first", "every"]
 
@@ -35,6 +35,7 @@ class RNNSeq2SeqConfig(ModelConfig):
     """Sizes and choices of a sequence-to-sequence model without attention. The presets `sutskever` and `cho` are the
     papers'; `tiny` and `small` are for small data and two cores."""
 
+    NAME: ClassVar[str] = "rnn_seq2seq"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"layers": 1, "embedding": 128, "width": 256},
         "small": {"layers": 2, "embedding": 256, "width": 512},
@@ -66,18 +67,10 @@ class RNNSeq2SeqConfig(ModelConfig):
     context: ContextKind = "first"
     """Where the source goes: the decoder begins with the encoder's last state, or a context vector made of it is fed to
     the decoder at every step."""
-    maxout: int = 0
+    maxout: int = field(default=0, metadata={"least": 0})
     """What the maxout read-out gives to the output projection; with 0 the decoder's state itself is what it takes."""
     dropout: float = 0.2
     """On token vectors, between layers and on what the output projection takes; the papers have none."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("layers", 1), ("embedding", 1), ("width", 1), ("maxout", 0)):
-            if getattr(self, name) < least:
-                raise ArgumentError(f"{name} is {getattr(self, name)}: expected {least} or more")
-        if not 0 <= self.dropout < 1:
-            raise ArgumentError(f"dropout is {self.dropout}: expected at least 0 and less than 1")
 
     def words(self) -> str:
         """See `ModelConfig.words`."""
@@ -91,43 +84,6 @@ class RNNSeq2SeqConfig(ModelConfig):
             f"maxout {self.maxout}" if self.maxout else "",
         ]
         return ", ".join(part for part in parts if part)
-
-
-Order = Callable[[Tensor, Tensor], Tensor]
-"""Vectors of positions (B, S, ·) and lengths (B,) → the same in the order of reading, and back again."""
-
-
-def as_written(x: Tensor, lengths: Tensor) -> Tensor:
-    """The order of reading that changes nothing."""
-    return x
-
-
-class Encoder(nn.Module):
-    """Embedding and recurrent layers.
-
-    Args:
-        embedding: of the source.
-        order: in which it is read.
-        recurrent: the layers.
-    """
-
-    def __init__(self, embedding: DroppedEmbedding, order: Order, recurrent: Recurrent) -> None:
-        super().__init__()
-        self.embedding = embedding
-        self.order = order
-        self.recurrent = recurrent
-
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, RecurrentState]:
-        """Read embedded sources (B, S, E).
-
-        Returns:
-            states in the order of the source (B, S, D·W), D directions; and what each layer ends with, (B, L, D·W) by
-            name: the forward direction after the last position that it reads, the backward one after the first.
-        """
-        states, last = self.recurrent(self.order(x, lengths), lengths)
-        width = states.shape[2]
-        joined = {name: part.reshape(part.shape[0], -1, width) for name, part in last.items()}
-        return self.order(states, lengths), joined
 
 
 class Context(nn.Module, ABC):
@@ -311,6 +267,11 @@ class RNNSeq2Seq(EncoderDecoder):
         self.encoder = encoder
         self.decoder = decoder
 
+    def reading_order(self, source_lengths: Tensor, longest: int) -> Tensor:
+        """See `EncoderDecoder.reading_order`."""
+        places = super().reading_order(source_lengths, longest)
+        return self.encoder.order(places[..., None], source_lengths)[..., 0]
+
     def embed(self, source: Tensor) -> Tensor:
         """See `EncoderDecoder.embed`."""
         x: Tensor = self.encoder.embedding(source)
@@ -350,8 +311,8 @@ def build_rnn_seq2seq(config: RNNSeq2SeqConfig) -> RNNSeq2Seq:
     directions = 2 if config.bidirectional else 1
     context = contexts[config.context](STATES[config.cell], config.layers, directions, config.width)
     encoder = Encoder(
-        DroppedEmbedding(TokenEmbedding(config.source_vocabulary, config.embedding), config.dropout),
-        reverse_words if config.reverse_source else as_written,
+        DroppedEmbedding(config.source_vocabulary, config.embedding, config.dropout),
+        source_order(config.reverse_source),
         Recurrent(
             config.cell,
             config.embedding,
@@ -366,7 +327,7 @@ def build_rnn_seq2seq(config: RNNSeq2SeqConfig) -> RNNSeq2Seq:
         MaxoutReadout(config.width, input_width, config.maxout) if config.maxout else StateReadout(config.width)
     )
     decoder = Decoder(
-        DroppedEmbedding(TokenEmbedding(config.target_vocabulary, config.embedding), config.dropout),
+        DroppedEmbedding(config.target_vocabulary, config.embedding, config.dropout),
         context,
         Recurrent(config.cell, input_width, config.width, config.layers, dropout=config.dropout),
         readout,

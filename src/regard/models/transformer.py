@@ -43,6 +43,7 @@ class TransformerConfig(ModelConfig):
     """Sizes and choices of an encoder–decoder Transformer. The presets `base` and `big` are those of the paper's table
     3; `tiny` and `small` are for small data and two cores."""
 
+    NAME: ClassVar[str] = "transformer"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"encoder_layers": 4, "decoder_layers": 4, "width": 128, "feedforward": 256, "heads": 4},
         "small": {"encoder_layers": 6, "decoder_layers": 6, "width": 256, "feedforward": 1024, "heads": 4},

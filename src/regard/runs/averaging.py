@@ -174,7 +174,10 @@ def _check_free(out: Path) -> None:
 
 
 def _check_config(first: SavedModel, here: Path, other: SavedModel, there: Path) -> None:
-    a, b = asdict(first.model.config), asdict(other.model.config)
+    one, two = first.model.config, other.model.config
+    if one.NAME != two.NAME:
+        raise CheckpointError(f"{there}: another model than {here}: {two.NAME} there, here {one.NAME}")
+    a, b = asdict(one), asdict(two)
     for key, value in a.items():
         if key not in FREE and b[key] != value:
             raise CheckpointError(f"{there}: another model than {here}: {key} is {b[key]!r} there, here {value!r}")

@@ -20,7 +20,7 @@ from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
 from regard.files import write_bytes, write_json
 from regard.models.encoder_decoder import EncoderDecoder, ModelConfig
-from regard.models.families import FAMILIES, family_of
+from regard.models.families import FAMILIES
 from regard.training import load_weights_into, pack_weights, unpack_weights
 
 FORMAT = 1
@@ -79,7 +79,7 @@ def save_model(directory: Path, config: ModelConfig, weights: dict[str, Tensor],
     content = {
         "format": FORMAT,
         "task": "translation",
-        "model": {"name": family_of(config), **asdict(config)},
+        "model": {"name": config.NAME, **asdict(config)},
         "decoding": decoding,
     }
     write_json(directory / CONFIG, content)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 
-from regard.data import split_words
-from regard.errors import ArgumentError, MissingExtraError
-from regard.insight import AlignmentScore, Link, links, score_links
+from regard.data import display_name, read_lines, split_words
+from regard.errors import ArgumentError, DataError, MissingExtraError
+from regard.insight import AlignmentScore, Link, links, parse_gold, score_links
 from regard.runs.scoring import pair_problem
 from regard.runs.streaming import CHUNK
 from regard.runs.translator import Translator
@@ -144,7 +145,10 @@ def evaluate(
     Raises:
         ArgumentError: unequal numbers, none at all, an unknown tokenisation, a gold link outside its sentences.
         MissingExtraError: Moses tokenisation without the extra that brings it.
+        UnsupportedError: gold links for a model without attention.
     """
+    if gold is not None:
+        translator.check_attends()
     _check_numbers(len(sources), references=references, gold=gold, categories=categories)
     for index, (_, possible) in enumerate(gold or ()):
         outside = outside_words(sources[index], references[index], possible)
@@ -187,6 +191,35 @@ def outside_words(source: str, target: str, gold: Collection[Link]) -> str | Non
     sizes = len(split_words(source)), len(split_words(target))
     outside = [f"{i}-{j}" for i, j in sorted(gold) if i >= sizes[0] or j >= sizes[1]]
     return f"link {outside[0]} in a pair of {sizes[0]} source and {sizes[1]} target words" if outside else None
+
+
+def read_side(path: Path, pairs: int, whole: bool = True) -> list[str]:
+    """Lines that belong to pairs, one each; if these are not the whole test set, there may be more.
+
+    Raises:
+        DataError: their numbers differ.
+    """
+    lines = [line.strip() for line in read_lines(path)]
+    if len(lines) < pairs or (whole and len(lines) > pairs):
+        raise DataError(f"{display_name(path)} has {len(lines)} lines for {pairs} pairs: expected one for each")
+    return lines[:pairs]
+
+
+def read_gold(path: Path, pairs: Sequence[tuple[str, str]], whole: bool = True) -> list[Gold]:
+    """Gold links of pairs, a line for each, as `read_side` reads them.
+
+    Raises:
+        DataError: other lines than pairs, a line that cannot be read, or a link outside its pair.
+    """
+    gold: list[Gold] = []
+    for number, (line, (source, target)) in enumerate(zip(read_side(path, len(pairs), whole), pairs, strict=True), 1):
+        where = f"{display_name(path)}, line {number}"
+        found = parse_gold(line, where)
+        outside = outside_words(source, target, found[1])
+        if outside is not None:
+            raise DataError(f"{where}: {outside}")
+        gold.append(found)
+    return gold
 
 
 def _check_numbers(expected: int, **given: Sequence[Any] | None) -> None:

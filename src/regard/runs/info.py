@@ -8,6 +8,8 @@ import torch
 from regard.models.encoder_decoder import parameter_count
 from regard.runs.directory import WEIGHTS, load_model, read_json
 
+NAMES = {"peak_memory": "peak memory in bytes"}
+
 
 def describe(directory: Path) -> dict[str, Any]:
     """Architecture, size, vocabularies, decoding defaults and training result of a model directory.
@@ -32,7 +34,7 @@ def describe(directory: Path) -> dict[str, Any]:
     facts["decoding"] = ", ".join(f"{key} {value}" for key, value in saved.decoding.items())
     facts |= {f"data: {key}": value for key, value in _optional(directory / "data.json").items()}
     result = _optional(directory / "result.json")
-    facts |= {f"training: {key}": value for key, value in result.items() if key != "validation"}
+    facts |= {f"training: {NAMES.get(key, key)}": value for key, value in result.items() if key != "validation"}
     facts |= {f"validation: {key}": round(value, 4) for key, value in result.get("validation", {}).items()}
     return facts
 

@@ -1,28 +1,48 @@
 """What a run leaves on record while it goes: a line of JSON for each step and validation, TensorBoard on request."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from regard.errors import MissingExtraError
-from regard.training import Event, Listener, StepDone, Validated
+from regard.training import Event, Listener, Saved, StepDone, Validated
 
 
 def log_listener(path: Path) -> Listener:
     """Append each step and validation to a JSON-lines file.
 
-    After an interruption the steps since the last checkpoint come again; the later line of a step counts.
+    After an interruption the steps since the last checkpoint come again; the later line of a step counts. Lines of
+    the steps before a checkpoint are on the disk when the checkpoint is announced.
     """
 
+    whole = False
+
     def listen(event: Event) -> None:
-        if not isinstance(event, StepDone | Validated):
+        nonlocal whole
+        if not isinstance(event, StepDone | Validated | Saved):
             return
-        content: dict[str, Any] = {"event": "step" if isinstance(event, StepDone) else "validation", **asdict(event)}
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(content) + "\n")
+        with open(path, "a+b") as file:
+            if not whole:  # a line that a power cut tore must not swallow the next one
+                file.write(_missing_end(file))
+                whole = True
+            if not isinstance(event, Saved):
+                kind = "step" if isinstance(event, StepDone) else "validation"
+                file.write(json.dumps({"event": kind, **asdict(event)}).encode() + b"\n")
+            if not isinstance(event, StepDone):  # steps before a checkpoint are never taken again
+                file.flush()
+                os.fsync(file.fileno())
 
     return listen
+
+
+def _missing_end(file: BinaryIO) -> bytes:
+    """The end of the last line of a file, if that lacks it."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"
 
 
 def tensorboard_listener(folder: Path) -> Listener:

@@ -4,10 +4,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from regard.errors import ArgumentError
 from regard.runs.sections import Positive, Section, Share
 
 
-class TransformerRecipe(Section):
+class ModelSection(Section):
+    """What the sections of all models have in common."""
+
+    max_length: Positive | None = None
+    """Most positions of a sentence (1024)."""
+
+    def settings(self, joint: bool) -> dict[str, Any]:
+        """What is put in or replaced in the preset, for one joint tokenizer or one each.
+
+        Raises:
+            ArgumentError: a setting needs the other.
+        """
+        return self.model_dump(exclude={"name", "preset"}, exclude_none=True)
+
+
+class TransformerRecipe(ModelSection):
     """[model] with name = "transformer": a preset, and what differs from it (Vaswani et al. 2017)."""
 
     name: Literal["transformer"] = "transformer"
@@ -34,18 +50,17 @@ class TransformerRecipe(Section):
     """LayerNorm after each residual sum, as in the paper, or before each sub-layer."""
     positions: Literal["sinusoidal", "learned"] | None = None
     """Positional encoding."""
-    max_length: Positive | None = None
-    """Most positions of a sentence (1024)."""
     shared: Literal["all", "target", "none"] | None = None
     """Shared embedding tables; by default "all" with a joint tokenizer, "target" with separate ones."""
 
     def settings(self, joint: bool) -> dict[str, Any]:
-        """What is put in or replaced in the preset, for a joint tokenizer or one each."""
-        given = _given(self)
-        return {"shared": "all" if joint else "target"} | given
+        """See `ModelSection.settings`."""
+        if self.shared == "all" and not joint:
+            raise ArgumentError('shared = "all" needs a joint tokenizer')
+        return {"shared": "all" if joint else "target"} | super().settings(joint)
 
 
-class RNNSeq2SeqRecipe(Section):
+class RNNSeq2SeqRecipe(ModelSection):
     """[model] with name = "rnn_seq2seq": one context vector, no attention (Sutskever et al. 2014, Cho et al. 2014)."""
 
     name: Literal["rnn_seq2seq"]
@@ -70,15 +85,9 @@ class RNNSeq2SeqRecipe(Section):
     """Width of a maxout layer before the output; 0 is none."""
     dropout: Share | None = None
     """On embeddings, between layers and before the output."""
-    max_length: Positive | None = None
-    """Most positions of a sentence (1024)."""
-
-    def settings(self, joint: bool) -> dict[str, Any]:
-        """What is put in or replaced in the preset."""
-        return _given(self)
 
 
-class BahdanauRecipe(Section):
+class BahdanauRecipe(ModelSection):
     """[model] with name = "bahdanau": a recurrent decoder that aligns and translates (Bahdanau et al. 2015)."""
 
     name: Literal["bahdanau"]
@@ -95,15 +104,9 @@ class BahdanauRecipe(Section):
     """Width of the maxout layer before the output."""
     dropout: Share | None = None
     """On embeddings and before the output."""
-    max_length: Positive | None = None
-    """Most positions of a sentence (1024)."""
-
-    def settings(self, joint: bool) -> dict[str, Any]:
-        """What is put in or replaced in the preset."""
-        return _given(self)
 
 
-class LuongRecipe(Section):
+class LuongRecipe(ModelSection):
     """[model] with name = "luong": stacked LSTMs with global or local attention (Luong et al. 2015)."""
 
     name: Literal["luong"]
@@ -128,15 +131,9 @@ class LuongRecipe(Section):
     """Whether the encoder reads the source from its end."""
     dropout: Share | None = None
     """On embeddings, between layers and before the output."""
-    max_length: Positive | None = None
-    """Most positions of a sentence (1024)."""
-
-    def settings(self, joint: bool) -> dict[str, Any]:
-        """What is put in or replaced in the preset."""
-        return _given(self)
 
 
-MODEL_RECIPES: dict[str, type[Section]] = {
+MODEL_RECIPES: dict[str, type[ModelSection]] = {
     "transformer": TransformerRecipe,
     "rnn_seq2seq": RNNSeq2SeqRecipe,
     "bahdanau": BahdanauRecipe,
@@ -159,8 +156,3 @@ ModelRecipe = Annotated[
     Discriminator(model_name),
 ]
 """Whichever of them `name` says."""
-
-
-def _given(section: Section) -> dict[str, Any]:
-    """The keys of a section that say something about sizes and choices."""
-    return section.model_dump(exclude={"name", "preset"}, exclude_none=True)

@@ -9,7 +9,6 @@
 Paths in a recipe are relative to the recipe's own folder, or to `data.folder`.
 """
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from regard.errors import RecipeError
 from regard.runs.model_recipes import MODEL_RECIPES, ModelRecipe, TransformerRecipe, model_name
-from regard.runs.sections import Positive, PositiveFloat, Section, Share
+from regard.runs.sections import Positive, PositiveFloat, Section, Share, explain
 
 Columns = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 ColumnNames = Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -237,6 +236,18 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         RecipeError: the file is missing or not TOML, or a key is unknown or has a wrong value; the message names the
             key, what came and what was expected.
     """
+    content = read_content(path, settings)
+    if "compare" in content:
+        raise RecipeError(f"{path}: its table [compare] is for several models: regard compare {path}")
+    return make_recipe(content, origin=str(path))
+
+
+def read_content(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """A TOML recipe with `section.key=value` settings as nested tables, unchecked but for its paths: made absolute.
+
+    Raises:
+        RecipeError: the file is missing or not TOML, or a setting has no place.
+    """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -256,7 +267,7 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     for table, key in [(data, "prepared"), (content.get("training"), "init_from"), *((side, "file") for side in sides)]:
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = str((root / table[key]).absolute())
-    return make_recipe(content, origin=str(path))
+    return content
 
 
 def make_recipe(content: dict[str, Any], settings: Sequence[str] = (), origin: str = "recipe") -> Recipe:
@@ -303,7 +314,9 @@ def recipe_toml(recipe: Recipe) -> str:
 def differences(old: Recipe, new: Recipe, free: set[str]) -> list[str]:
     """Keys whose values differ, as `section.key: old → new`; those in `free` don't count."""
     a, b = _flat(old.model_dump()), _flat(new.model_dump())
-    return [f"{key}: {a[key]!r} → {b[key]!r}" for key in a if key not in free and a[key] != b.get(key)]
+    if old.model.name != new.model.name:  # its other keys say nothing about the same model
+        a, b = ({key: x[key] for key in x if key == "model.name" or not key.startswith("model.")} for x in (a, b))
+    return [f"{key}: {a[key]!r} → {b[key]!r}" for key in a if key not in free and a[key] != b[key]]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -320,24 +333,19 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _explain(error: ErrorDetails, content: dict[str, Any]) -> str:
     """One pydantic error in words that name the key, what came and what was expected."""
     place = [part for part in error["loc"] if isinstance(part, str)]
-    if place[0] == "model" and len(place) > 1 and place[1] in MODEL_RECIPES:
+    if place[:1] == ["model"] and len(place) > 1 and place[1] in MODEL_RECIPES:
         del place[1]  # pydantic names the kind of model it chose
     key = ".".join(place)
+    if place == ["model"] and error["type"] == "model_type":
+        return f"model is {error['input']!r}: expected a table [model]"
     if error["type"] == "union_tag_invalid":
         return f"model.name is {model_name(error['input'])!r}: there are {', '.join(MODEL_RECIPES)}"
-    if error["type"] == "extra_forbidden":
-        known = _known_keys(place[:-1], content)
-        near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"unknown key {key!r}; {hint}"
-    if error["type"] == "value_error":
-        return str(error["msg"]).removeprefix("Value error, ")
     if any(part in ("columns", "valid_columns") for part in place):
         named = ".".join(place[: 1 + next(i for i, part in enumerate(place) if part.endswith("columns"))])
         return f"{named}: expected two numbers from 1, or two names"
-    if error["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key} is {error['input']!r}: {str(error['msg'])[0].lower()}{str(error['msg'])[1:]}"
+    words = explain(error, key, _known_keys(place[:-1], content))
+    of_model = place[:1] == ["model"] and error["type"] == "extra_forbidden"
+    return f"{words} (model.name is {model_name(content.get('model'))!r})" if of_model else words
 
 
 def _known_keys(place: Sequence[str], content: dict[str, Any]) -> list[str]:

@@ -65,7 +65,7 @@ def recipe_page() -> str:
         parts += _rows(section, f"{name}.")
         parts.append("")
         for title, part in PARTS.get(name, []):
-            parts += _part(title, part)
+            parts += _part(title, part, "model." if name == "model" else "")
     out = " ".join((Recipe.model_fields["out"].description or "").split())
     parts.append(f"Outside the sections: `out`: {out}\n")
     return "\n".join(parts)
@@ -76,24 +76,25 @@ def _rows(section: type[BaseModel], prefix: str) -> list[str]:
     schema, rows = section.model_json_schema(), []
     for key, field in section.model_fields.items():
         meaning = " ".join((field.description or "").split())
-        default = "" if field.default is None else f"`{_shown(field.default)}`"
-        rows.append(f"| `{prefix}{key}` | {_kind(schema['properties'][key])} | {default} | {meaning} |")
+        default = "" if field.default is None or field.is_required() else f"`{shown(field.default)}`"
+        rows.append(f"| `{prefix}{key}` | {kind(schema['properties'][key])} | {default} | {meaning} |")
     return rows
 
 
-def _part(title: str, section: type[BaseModel]) -> list[str]:
+def _part(title: str, section: type[BaseModel], prefix: str) -> list[str]:
     """The table of what a key with a table of its own holds."""
-    return [f"### {title}\n\n| key | type | default | meaning |\n|---|---|---|---|", *_rows(section, ""), ""]
+    return [f"### {title}\n\n| key | type | default | meaning |\n|---|---|---|---|", *_rows(section, prefix), ""]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A default as it would stand in TOML."""
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _kind(schema: dict[str, Any]) -> str:
+def kind(schema: dict[str, Any]) -> str:
     """A JSON schema in a few words."""
     if "anyOf" in schema:
-        return " or ".join(_kind(one) for one in schema["anyOf"] if one.get("type") != "null")
+        return " or ".join(kind(one) for one in schema["anyOf"] if one.get("type") != "null")
     if "enum" in schema:
         return ", ".join(f'"{value}"' for value in schema["enum"])
     if "const" in schema:
@@ -103,7 +104,7 @@ def _kind(schema: dict[str, Any]) -> str:
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
     if schema.get("type") == "array":
         count = f"{schema['minItems']}, each a " if "minItems" in schema else ""
-        return f"list of {count}{_kind(schema['items'])}"
+        return f"list of {count}{kind(schema['items'])}"
     name = names[schema["type"]]
     bounds = [
         f"{words} {schema[key]}"

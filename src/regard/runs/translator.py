@@ -93,6 +93,15 @@ class Translator:
         """Whether the model has attention that can be looked at."""
         return any(isinstance(module, Attend) for module in self.model.modules())
 
+    def check_attends(self) -> None:
+        """Refuse a model without attention, before anything is translated in order to look at it.
+
+        Raises:
+            UnsupportedError: it has none.
+        """
+        if not self.attends:
+            raise UnsupportedError(f"this model has no attention to look at: {self.model.config.words()}")
+
     def translate(
         self,
         texts: Sequence[str],
@@ -291,8 +300,7 @@ class Translator:
             ArgumentError: a text is empty or has too many tokens.
             UnsupportedError: the model has no attention.
         """
-        if not self.attends:
-            raise UnsupportedError(f"this model has no attention to look at: {self.model.config.words()}")
+        self.check_attends()
         if not source.strip() or not target.strip():
             raise ArgumentError("attention needs a source and a target that are not empty")
         sides = self.tokenizers.source, self.tokenizers.target

@@ -2,22 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from regard.layers import linear_cross_entropy
-
-
-class EncoderDecoder(Protocol):
-    """What this task asks of a model: hidden states of all target positions, and a projection to the vocabulary."""
-
-    output: nn.Linear
-
-    def __call__(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> Tensor:
-        """Ids (B, S), lengths (B,) and ids (B, T) → hidden states (B, T, E)."""
-        ...
+from regard.models.encoder_decoder import EncoderDecoder
 
 
 @dataclass(frozen=True)
@@ -80,18 +70,18 @@ class TranslationObjective(nn.Module):
     """What training minimises, as a module, so that several processes can share its gradients.
 
     Args:
-        model: an encoder–decoder model, which is the module `model` of this one.
+        model: the module `model` of this one.
         smoothing: of the labels.
     """
 
-    def __init__(self, model: nn.Module, smoothing: float) -> None:
+    def __init__(self, model: EncoderDecoder, smoothing: float) -> None:
         super().__init__()
         self.model = model
         self.smoothing = smoothing
 
     def forward(self, batch: TranslationBatch) -> Tensor:
         """The loss summed over the target tokens of a batch, a scalar."""
-        return translation_loss(cast(EncoderDecoder, self.model), batch, self.smoothing)[0]
+        return translation_loss(self.model, batch, self.smoothing)[0]
 
 
 def translation_loss(model: EncoderDecoder, batch: TranslationBatch, smoothing: float) -> tuple[Tensor, int]:

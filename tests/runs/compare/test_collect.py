@@ -57,12 +57,12 @@ def test_the_training_loss_is_thinned_by_tokens(history: History) -> None:
     assert points[-1] == (1000, 1000, 1000.0, 1.0)
 
 
-def test_the_last_snapshot_within_a_time(history: History) -> None:
-    assert history.last_within(4.0, [2, 4, 5]) == (5, True)
-    assert history.last_within(3.95, [2, 4, 5]) == (5, True)  # two per cent are no difference
-    assert history.last_within(3.5, [2, 4, 5]) == (4, True)
-    assert history.last_within(1.0, [2, 4, 5]) == (2, True)
-    assert history.last_within(0.9, [2, 4, 5]) == (2, False)
+def test_the_last_validation_within_a_time(history: History) -> None:
+    assert history.last_within(4.0) == (5, True)
+    assert history.last_within(3.95) == (5, True)  # two per cent are no difference
+    assert history.last_within(3.5) == (4, True)
+    assert history.last_within(1.0) == (2, True)
+    assert history.last_within(0.9) == (2, False)
 
 
 def test_steps_to_a_loss(history: History) -> None:
@@ -81,6 +81,8 @@ def test_every_run_reached_the_lowest_common_loss(tmp_path: Path, history: Histo
 def test_a_log_that_lacks_a_step_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"log\.jsonl: lacks step 2"):
         read_history(write(tmp_path, step(1), step(3)), 3)
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: has no validation; remove"):
+        read_history(write(tmp_path, step(1), step(2), validation(2, 1.0)), 1)
     with pytest.raises(CheckpointError, match=r"log\.jsonl: cannot be read"):
         read_history(tmp_path / "none", 3)
 
@@ -89,7 +91,8 @@ def test_batches_are_compared_step_by_step(tmp_path: Path) -> None:
     rows = {"a": [10, 20, 30], "b": [10, 20], "c": [10, 21, 30]}
     found = {}
     for name, tokens in rows.items():
-        folder = write(tmp_path / name, *(step(number, count) for number, count in enumerate(tokens, start=1)))
+        steps = (step(number, count) for number, count in enumerate(tokens, start=1))
+        folder = write(tmp_path / name, *steps, validation(1, 1.0))
         found[folder] = read_history(folder, len(tokens))
     first, shorter, other = found
     check_same_batches({first: found[first], shorter: found[shorter]})

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from regard.errors import DataError, RecipeError
-from regard.runs.compare.results import Comparison
+import torch
+
+from regard.data.probes import write_probe
+from regard.errors import CheckpointError, DataError, RecipeError
+from regard.runs.compare.results import Comparison, finite
 from runs.compare.small import RECIPE, Told, Trainer, run_small, setup, write_small
 
 
@@ -70,6 +73,8 @@ def test_everything_is_found(done: tuple[Path, Comparison, Told, Trainer]) -> No
     assert [one.label for one in found.sentences[0].said] == ["Narrow", "Wide"]
     assert "16 pairs" in found.setting["judged on"]
     assert "9 steps" in found.setting["budget"]
+    assert f"{found.common_tokens:,} target tokens, step 9 of each" in found.setting["judged after"]
+    assert not any("machine" in note for note in found.notes)
     assert not any("validation part" in note for note in found.notes)
     assert any("Narrow" in line and "then Wide" in line for line in told.said)
     json.dumps(found.to_json())
@@ -99,6 +104,41 @@ def test_again_only_reads(
     assert replace(again, setting={}) == replace(done[1], setting={})
     changed = {key for key, value in again.setting.items() if value != done[1].setting[key]}
     assert changed == {"data"}  # its folder is a copy
+
+
+def test_without_the_weights_of_validations_what_is_known_is_drawn(
+    copy: Path, done: tuple[Path, Comparison, Told, Trainer]
+) -> None:
+    for snapshots in copy.glob("out/runs/*/snapshots"):
+        shutil.rmtree(snapshots)
+    assert run_small(copy / "small.toml", copy / "out", train=Trainer(stop_at=0)).models == done[1].models
+    with pytest.raises(CheckpointError, match=r"snapshots/step-.* is missing.*Remove .*narrow-seed-1 to train it"):
+        run_small(copy / "small.toml", copy / "out", ["compare.sentences=3"], train=Trainer(stop_at=0))
+
+
+def test_another_sentence_needs_no_validation(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("regard.runs.compare.judge.Validator")
+    found = run_small(copy / "small.toml", copy / "out", ["compare.sentences=3"], train=Trainer(stop_at=0))
+    assert len(found.sentences) == 3
+
+
+def test_another_machine_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regard.runs.compare.facts.machine_words", lambda device: "Abacus")
+    monkeypatch.setattr("regard.runs.compare.compare.machine_words", lambda device: "Abacus")
+    told = Told()
+    found = run_small(copy / "small.toml", copy / "out", train=Trainer(stop_at=0), told=told)
+    assert sum("time of a token" in one for one in told.said) == 2  # measured again, for both
+    (note,) = (note for note in found.notes if "machine" in note)
+    assert "Narrow (seed 1), Wide (seed 1); Abacus: time of a token" in note
+
+
+def test_threads_hold_for_what_is_measured_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, asked = torch.get_num_threads(), []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):  # before any run has begun
+        run_small(write_small(tmp_path), out, [f"training.threads={before + 1}"], train=Trainer(stop_at=0))
+    assert asked[0] == before + 1
 
 
 def test_interrupted_it_goes_on(tmp_path: Path) -> None:
@@ -154,11 +194,28 @@ def test_another_budget_is_refused(copy: Path) -> None:
         run_small(copy / "small.toml", copy / "out", ["training.steps=12"])
 
 
-def test_another_model_of_the_same_name_is_refused(copy: Path) -> None:
+@pytest.mark.parametrize("seeds", [[1], [2]])
+def test_another_model_of_the_same_name_is_refused_before_it_is_measured(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, seeds: list[int]
+) -> None:
+    plan = (copy / "out" / "plan.json").read_text()
     recipe = copy / "other.toml"
     recipe.write_text(RECIPE.replace("width = 8", "width = 4"))
+    monkeypatch.delattr("regard.runs.compare.plan.measure")
     with pytest.raises(RecipeError, match=r"narrow-seed-1.*model\.width: 8 → 4"):
-        run_small(recipe, copy / "out")
+        run_small(recipe, copy / "out", train=Trainer(stop_at=0), seeds=seeds)
+    assert (copy / "out" / "plan.json").read_text() == plan
+
+
+def test_a_folder_of_something_else_is_refused_before_the_plan_is_kept(copy: Path) -> None:
+    plan = (copy / "out" / "plan.json").read_text()
+    recipe = copy / "three.toml"
+    recipe.write_text(RECIPE + '\n[[compare.models]]\nlabel = "Third"\nmodel = { width = 8, feedforward = 8 }\n')
+    (copy / "out" / "runs" / "third-seed-1").mkdir()
+    (copy / "out" / "runs" / "third-seed-1" / "thesis.tex").write_text("mine")
+    with pytest.raises(RecipeError, match=r"third-seed-1 exists and is not a run"):
+        run_small(recipe, copy / "out", train=Trainer(stop_at=0))
+    assert (copy / "out" / "plan.json").read_text() == plan
 
 
 def test_changed_data_are_refused(copy: Path) -> None:
@@ -220,6 +277,14 @@ def test_minutes_are_steps_of_each_model(tmp_path: Path) -> None:
     for model in found.models:
         assert model.runs[0].at_tokens.step == least // plan["validate_every"] * plan["validate_every"]
     assert len({model.runs[0].at_tokens.tokens for model in found.models}) == 1
+    at = "; ".join(f"{model.label} {model.runs[0].at_seconds.step:,}" for model in found.models)
+    assert found.setting["judged after"].endswith(f"minutes of training steps, of 0.01 asked for, step {at}")
+
+    # with another seed, and with what doesn't change a step, the plan stays as it is
+    kept, train = (tmp_path / "out" / "plan.json").read_text(), Trainer()
+    run_small(recipe, tmp_path / "out", ["training.gradient_checkpointing=true"], train=train, seeds=[1, 2])
+    assert sorted(train.trained) == ["narrow-seed-2", "wide-seed-2"]
+    assert (tmp_path / "out" / "plan.json").read_text() == kept
 
 
 def test_a_probe_needs_no_data(tmp_path: Path) -> None:
@@ -232,18 +297,48 @@ def test_a_probe_needs_no_data(tmp_path: Path) -> None:
     )
     trainer = Trainer()
     found = run_small(recipe, tmp_path / "out", train=trainer, seeds=[3, 4])
-    assert trainer.trained == ["narrow-seed-3", "wide-seed-3"]
+    assert trainer.trained == ["narrow-seed-3", "wide-seed-3", "narrow-seed-4", "wide-seed-4"]
     assert found.models == ()
     (probe,) = found.probes
     assert (probe.name, probe.shortest, probe.longest, probe.vocabulary) == ("reverse", 3, 4, 9)
-    assert [run.label for run in probe.runs] == ["Narrow", "Wide"]
+    assert [(run.label, run.seed) for run in probe.runs] == [("Narrow", 3), ("Narrow", 4), ("Wide", 3), ("Wide", 4)]
     assert [(one.length, one.strings) for one in probe.runs[0].lengths] == [(4, 5), (6, 5)]
     assert probe.runs[0].tokens > 0
     kept = (tmp_path / "out" / "probes" / "reverse" / "runs" / "narrow-seed-3" / "recipe.toml").read_text()
     assert 'kind = "word"' in kept
     assert "warmup = 3" in kept
-    again = run_small(recipe, tmp_path / "out", train=Trainer(stop_at=0), seeds=[3])
-    assert again == found
+    told = Told()
+    assert run_small(recipe, tmp_path / "out", train=Trainer(stop_at=0), seeds=[3, 4], told=told) == found
+    assert not any("judging" in one for one in told.said)
+    weights = tmp_path / "out" / "probes" / "reverse" / "runs" / "wide-seed-4" / "model.safetensors"
+    shutil.copyfile(weights.parent.with_name("wide-seed-3") / weights.name, weights)
+    run_small(recipe, tmp_path / "out", train=Trainer(stop_at=0), seeds=[3, 4], told=told)
+    assert [one for one in told.said if "judging" in one] == ["judging Wide (seed 4)"]  # other weights
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["compare.probe.strings=300"], r"probes/copy holds a probe with other strings.*--out"),
+        (["compare.probe.minutes=7"], r"probes/copy holds a comparison whose budget is minutes = 2.*not minutes = 7"),
+        (["compare.probe.vocabulary=2"], r"compare\.probe, copy: tested is 200"),
+    ],
+)
+def test_what_is_wrong_with_a_probe_is_said_before_any_training(
+    tmp_path: Path, settings: list[str], words: str
+) -> None:
+    recipe, folder = write_small(tmp_path), tmp_path / "out" / "probes" / "copy"
+    (folder / "data").mkdir(parents=True)
+    write_probe(folder / "data", setup(recipe, probes=["copy"]).compare.probe.settings("copy"))
+    plan = {"format": 1, "budget": {"minutes": 2, "validations": 3}, "validate_every": 3, "steps": {}, "measured": {}}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RecipeError, match=words):
+        run_small(recipe, tmp_path / "out", settings, train=Trainer(stop_at=0), probes=["copy"])
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def test_numbers_that_json_lacks_are_none() -> None:
+    assert finite({"a": (float("inf"), 1.5), "b": [float("nan")]}) == {"a": [None, 1.5], "b": [None]}
 
 
 def test_setup_says_which_model_is_wrong(tmp_path: Path) -> None:

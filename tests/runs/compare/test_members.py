@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from regard.errors import RecipeError, TrainingError
-from regard.runs.compare.members import Member, make_member, train_in_process
+from regard.runs.claim import only_one
+from regard.runs.compare.members import Member, _relay, make_member, train_in_process
 from regard.runs.recipe import Recipe
 from runs.compare.small import RECIPE, setup, write_small
 
@@ -89,9 +90,58 @@ def test_a_run_is_interrupted_killed_and_goes_on(
 def test_a_run_that_fails_is_named(recipe: Recipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     member = member_of(recipe, tmp_path, 10)
     Path(recipe.data.folder or "", "train.de").unlink()
-    with pytest.raises(TrainingError, match="Narrow, seed 1: training ended with exit code 2"):
+    with pytest.raises(TrainingError, match="Narrow, seed 1: training ended with exit code 2") as failed:
         train_in_process(member, quiet=True)
+    assert f"its log is {member.directory / 'log.jsonl'}" in str(failed.value)
+    assert f"with a corrected recipe remove {member.directory} first" in str(failed.value)
     assert "train.de" in capfd.readouterr().err
+
+
+def test_a_run_that_another_process_trains_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    member = member_of(recipe, tmp_path, 10)
+    member.directory.mkdir(parents=True)
+    with only_one(member.directory), pytest.raises(TrainingError, match="being trained by another process") as refused:
+        train_in_process(member, quiet=True)
+    assert str(member.directory) in str(refused.value)
+    assert "saves as it goes: wait for its end, or stop it" in str(refused.value)
+    assert not member.directory.with_suffix(".toml").exists()
+
+
+class Listening:
+    """What a relay sends signals to."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def send_signal(self, number: int) -> None:
+        self.sent.append(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "sent"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM)],
+)
+def test_signals_are_passed_on_also_those_that_come_before_the_process(number: int, sent: int) -> None:
+    before = signal.getsignal(number)
+    process: Any = Listening()
+    with _relay() as relay:
+        signal.raise_signal(number)
+        assert relay.heard == [sent]
+        relay.begin(process)
+        assert process.sent == [sent]
+        signal.raise_signal(number)
+        assert process.sent == [sent, sent]
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with _relay() as relay:
+            signal.raise_signal(signal.SIGHUP)
+        assert relay.heard == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_budget_of_a_run_is_steps_alone(recipe: Recipe, tmp_path: Path) -> None:

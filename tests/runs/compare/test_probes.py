@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from regard.data import train_tokenizer
-from regard.data.probes import ProbeFiles, write_probe
+from regard.data.probes import ProbeFiles, ProbeSettings, write_probe
 from regard.errors import DataError
 from regard.models.transformer import TransformerConfig, build_transformer
-from regard.runs.compare.probes import EXTRA, judge_probe
+from regard.runs.compare.probes import EXTRA, judge_probe, wilson
 from regard.runs.directory import Tokenizers
 from regard.runs.results import Translation
 from regard.runs.translator import Translator, specials_of
@@ -21,9 +21,10 @@ DECODING = {"beam": 4, "penalty": "average", "alpha": 1.0, "max_ratio": 2.0}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("probe")
-    write_probe(
-        folder, "reverse", shortest=2, longest=4, vocabulary=6, strings=400, valid=3, test_each=10, lengths=(2, 4, 8)
+    settings = ProbeSettings(
+        "reverse", shortest=2, longest=4, vocabulary=6, strings=400, valid=3, test_each=10, lengths=(2, 4, 8)
     )
+    write_probe(folder, settings)
     return folder
 
 
@@ -67,6 +68,9 @@ def test_strings_and_symbols_are_counted_by_length(folder: Path, monkeypatch: py
     assert [(one.length, one.strings) for one in found] == [(2, 10), (4, 10), (8, 10)]
     assert [one.exact for one in found] == [100.0, 70.0, 0.0]
     assert [one.tokens for one in found] == pytest.approx([100.0, 100 * 37 / 40, 75.0])
+    for one in found:
+        assert one.exact_low <= one.exact <= one.exact_high
+        assert (one.exact_low / 100, one.exact_high / 100) == pytest.approx(wilson(round(one.exact / 10), 10))
 
 
 @pytest.mark.parametrize(("say", "tokens"), [(lambda text: "", 0.0), (lambda text: f"{text} {text}", None)])
@@ -124,3 +128,13 @@ def test_files_out_of_step_are_named(folder: Path, tmp_path: Path) -> None:
     copy.test_target.unlink()
     with pytest.raises(DataError, match=r"test\.target"):
         judge_probe(translator, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"),
+    # from Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, Wilson without correction
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_of_a_share(hits: int, trials: int, low: float, high: float) -> None:
+    assert wilson(hits, trials) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(trials - hits, trials) == pytest.approx((1 - high, 1 - low), abs=5e-5)

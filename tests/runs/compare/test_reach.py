@@ -17,7 +17,7 @@ SPECIALS = Specials(pad=0, bos=1, eos=2, source_pad=0, source_eos=2)
 VOCABULARY = 12
 SIZES: dict[str, dict[str, object]] = {
     "transformer": {"encoder_layers": 2, "decoder_layers": 2, "width": 8, "feedforward": 16, "heads": 2},
-    "rnn_seq2seq": {"layers": 1, "embedding": 6, "width": 8},
+    "rnn_seq2seq": {"layers": 1, "embedding": 6, "width": 8, "reverse_source": False},
     "bahdanau": {"embedding": 6, "width": 4, "attention_width": 5, "maxout": 6},
     "luong": {"layers": 1, "embedding": 6, "width": 8},
 }
@@ -59,11 +59,24 @@ class LinearRecurrence(EncoderDecoder):
         return []
 
 
-def small(name: str) -> EncoderDecoder:
+class FromTheEnd(LinearRecurrence):
+    """The same read from its end, `<eos>` first; states in the order of the source."""
+
+    def encode(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
+        return Memory(super().encode(embedded.flip(1), source_lengths).states.flip(1), source_lengths)
+
+    def decode(self, memory: Memory, target: Tensor) -> Tensor:
+        return super().decode(Memory(memory.states.flip(1), memory.lengths), target)
+
+    def reading_order(self, source_lengths: Tensor, longest: int) -> Tensor:
+        return super().reading_order(source_lengths, longest).flip(1)
+
+
+def small(name: str, **changed: object) -> EncoderDecoder:
     family = FAMILIES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return family.build(family.config(VOCABULARY, VOCABULARY, **SIZES[name])).double()
+        return family.build(family.config(VOCABULARY, VOCABULARY, **SIZES[name] | changed)).double()
 
 
 def sentences(count: int, source: int, target: int, seed: int = 1) -> list[tuple[list[int], list[int]]]:
@@ -100,6 +113,35 @@ def test_distances_of_outputs_run_through_the_source_and_then_the_target() -> No
         values = torch.tensor(by_distance[point.distance] * 2, dtype=torch.float64)
         assert point.median == pytest.approx(float(values.quantile(0.5)))
         assert (point.lower, point.upper) == pytest.approx((float(values.quantile(0.25)), float(values.quantile(0.75))))
+
+
+def test_distances_are_those_of_reading() -> None:
+    """Whatever order a model reads in, its gradients fall with the tokens read since, not with the place."""
+    pairs = sentences(5, 6, 3)
+    both = [kind(0.5, 3).double() for kind in (LinearRecurrence, FromTheEnd)]
+    nn.init.zeros_(both[0].table.weight)
+    both[1].load_state_dict(both[0].state_dict())
+    forward, reverse = (measure_reach(model, pairs, SPECIALS, CPU) for model in both)
+    for point in reverse.encoder:
+        assert point.median == pytest.approx(3**0.5 * 0.5**point.distance, rel=1e-6)
+    assert reverse.output == forward.output and len(forward.output) == 7 + 3
+
+
+@pytest.mark.parametrize("name", ["rnn_seq2seq", "luong"])
+def test_a_model_that_reverses_its_source_is_measured_along_its_way(name: str) -> None:
+    model = small(name, reverse_source=True).eval()
+    pair = sentences(1, 4, 3)[0]
+    batch = collate([pair[0]], [pair[1]], SPECIALS, CPU)
+    embedded = model.embed(batch.sources.tokens).detach()
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: model.encode(x, batch.sources.lengths).states[0, -1], embedded
+    )[:, 0]  # (W, S, E)
+    norms = jacobian.square().sum((0, 2)).sqrt().tolist()
+    reach = measure_reach(model, [pair] * 5, SPECIALS, CPU)
+    # read as 3 2 1 0 and <eos> last
+    expected = [norms[j] for j in (4, 0, 1, 2, 3)]
+    assert [point.median for point in reach.encoder] == pytest.approx(expected, rel=1e-6)
+    assert expected[4] < expected[1]  # what was read first is the faintest
 
 
 def log_probs(model: EncoderDecoder, embedded: Tensor, lengths: Tensor, batch) -> Tensor:

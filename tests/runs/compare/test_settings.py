@@ -106,6 +106,45 @@ def test_ordinary_recipes_are_compared(tmp_path: Path) -> None:
     assert read_setup(paths).title == "narrow, wide"
 
 
+def test_ordinary_recipes_learn_probes_each_in_its_own_way(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    own = ("learning_rate = 0.5\nwarmup = 7\ntokens_per_batch = 99", "clip = 3.0\ntokens_per_batch = 99")
+    for path, keys in zip(paths, own, strict=True):
+        path.write_text(f'[data]\nsource = "a.en"\ntarget = "a.de"\n[training]\n{keys}\n')
+    setup = read_setup(paths, probes=["copy"])
+    data = {"source": "s", "target": "t"}
+    a, b = (setup.probe_recipe(entry, data).training for entry in setup.entries)
+    default = TrainingRecipe()
+    assert (a.learning_rate, a.warmup, a.clip, a.tokens_per_batch) == (0.5, 7, default.clip, 99)
+    assert (b.learning_rate, b.warmup, b.clip, b.tokens_per_batch) == (default.learning_rate, default.warmup, 3.0, 99)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["compare.probe.vocabulary=9"], r"compare\.probe, recall: vocabulary is 9; recall of length 10 needs"),
+        (["compare.probe.tested=3000", "compare.probe.lengths=[1]"], r"compare\.probe, recall: tested is 3000"),
+        (["compare.probe.training={ stepz = 3 }"], r"One model \(probe\): unknown key 'training\.stepz'"),
+        (['compare.probe.training={ schedule = "cosine" }'], r"One model \(probe\): .*where the budget ends"),
+        (
+            ["compare.probe.longest=300", "compare.probe.vocabulary=700"],
+            r"One model \(probe\): compare\.probe\.longest = 300 needs 1211 positions, model\.max_length is 1024",
+        ),
+    ],
+)
+def test_what_is_wrong_with_probes_is_said_at_once(tmp_path: Path, settings: list[str], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        read(tmp_path, RECIPE, *settings, probes=["recall"])
+
+
+@pytest.mark.parametrize(("value", "given"), [('"copy"', "'copy'"), ("3", "3"), ('["cpoy"]', "'cpoy'")])
+def test_probes_are_a_list(tmp_path: Path, value: str, given: str) -> None:
+    with pytest.raises(RecipeError, match=rf"compare\.probes is {given}"):
+        read(tmp_path, RECIPE.replace("[compare]", f"[compare]\nprobes = {value}", 1), probes=["recall"], seeds=[3])
+    setup = read(tmp_path, RECIPE.replace("[compare]", '[compare]\nprobes = ["copy"]', 1), probes=["reverse", "copy"])
+    assert setup.compare.probes == ["copy", "reverse"]
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [

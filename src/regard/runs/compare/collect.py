@@ -82,10 +82,10 @@ class History:
         """The step of the first validation whose loss is at most `loss`."""
         return next((step for step, one in sorted(self.validations.items()) if one["loss"] <= loss), None)
 
-    def last_within(self, seconds: float, steps: Sequence[int]) -> tuple[int, bool]:
-        """The last of these steps that was reached in the time, and True; else the first of them, and False."""
-        within = [step for step in steps if self.seconds_at(step) <= seconds * (1 + TOLERANCE)]
-        return (max(within), True) if within else (min(steps), False)
+    def last_within(self, seconds: float) -> tuple[int, bool]:
+        """The last validated step that was reached in the time, and True; else the first one, and False."""
+        within = [step for step in self.validations if self.seconds_at(step) <= seconds * (1 + TOLERANCE)]
+        return (max(within), True) if within else (min(self.validations), False)
 
 
 def read_history(directory: Path, steps: int) -> History:
@@ -116,10 +116,15 @@ def read_history(directory: Path, steps: int) -> History:
             taken[one["step"]] = one["tokens"], one["seconds"], one["loss"], one["grad_norm"]
     missing = next((step for step in range(1, steps + 1) if step not in taken), None)
     if missing is not None:
-        raise CheckpointError(f"{path}: lacks step {missing}; remove {directory} to train this run again")
+        raise CheckpointError(
+            f"{path}: lacks step {missing}, whose line may have been lost in a power cut; remove {directory} to train "
+            "this run again"
+        )
     columns = np.array([taken[step] for step in range(1, steps + 1)], np.float64)
     tokens, seconds, losses, gradients = columns.T
     within = {step: metrics for step, metrics in validations.items() if step <= steps}
+    if not within:
+        raise CheckpointError(f"{path}: has no validation; remove {directory} to train this run again")
     return History(tokens.cumsum(), seconds.cumsum(), losses, gradients, within)
 
 

@@ -1,16 +1,19 @@
 """Models trained alike, on the same text in the same batches by one plan: the comparison itself, and each probe."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from regard.runs.claim import PREPARED
 from regard.runs.compare.collect import History, check_same_batches, read_history
 from regard.runs.compare.members import RESULT, Member, Train, check_same_data, make_member
-from regard.runs.compare.plan import Plan, planned
+from regard.runs.compare.plan import PLAN, Plan, asked_budget, check_budget, find_plan, keep_plan, read_plan
 from regard.runs.corpus import Corpus, prepare_corpus
-from regard.runs.directory import read_json
+from regard.runs.directory import RECIPE, read_json
 from regard.runs.recipe import Recipe, make_recipe
 from regard.runs.train import Say
 
@@ -85,26 +88,18 @@ def train_group(
         RecipeError, DataError, CheckpointError, TrainingError, KeyboardInterrupt: as for `compare`.
     """
     first = next(iter(recipes.values()))
+    if first.training.threads is not None:  # what is measured and judged here has as many as training
+        torch.set_num_threads(first.training.threads)
     prepared = Path(first.data.prepared or folder / PREPARED)
     shared = {label: _sharing(recipe, prepared) for label, recipe in recipes.items()}
+    begun = check_group(folder, shared, names, seeds, validations=validations, snapshots=snapshots)
     with report.counting() as show:
         corpus = prepare_corpus(next(iter(shared.values())), prepared, None, report.say, show)
     for note in corpus.notes:
         report.say(note)
-    plan = planned(folder, shared, validations, report.say)
-    members = [
-        make_member(
-            label,
-            folder / RUNS / names[label],
-            recipe,
-            steps=plan.steps[label],
-            validate_every=plan.validate_every,
-            seed=seed,
-            snapshots=snapshots,
-        )
-        for seed in seeds
-        for label, recipe in shared.items()
-    ]
+    plan = find_plan(folder, shared, validations, begun, report.say)
+    members = _members(folder, shared, names, dict.fromkeys(shared, seeds), plan, snapshots)
+    keep_plan(folder, plan)
     _train(members, plan, report, train)
     check_same_data(members, prepared)
     histories = {
@@ -114,6 +109,68 @@ def train_group(
     for seed in seeds:
         check_same_batches({one.directory: histories[one.directory] for one in members if one.seed == seed})
     return Group(corpus, shared, plan, tuple(members), histories)
+
+
+def check_group(
+    folder: Path,
+    recipes: Mapping[str, Recipe],
+    names: Mapping[str, str],
+    seeds: Sequence[int],
+    *,
+    validations: int,
+    snapshots: bool,
+) -> list[str]:
+    """Check the plan and the runs in `folder` against the models, before anything is measured or written.
+
+    Args:
+        folder, recipes, names, seeds, validations, snapshots: as for `train_group`.
+
+    Returns:
+        The models whose training has begun with any seed.
+
+    Raises:
+        RecipeError: the plan is for another budget, or a directory holds another run.
+        CheckpointError: the plan or a run's recipe cannot be read.
+    """
+    if not (folder / PLAN).exists():
+        return []
+    plan = read_plan(folder / PLAN)
+    check_budget(plan, asked_budget(next(iter(recipes.values())), validations), folder)
+    known = {label: recipe for label, recipe in recipes.items() if label in plan.steps}
+    begun = {label: _begun(folder / RUNS, names[label]) for label in known}
+    _members(folder, known, names, {label: sorted({*seeds, *begun[label]}) for label in known}, plan, snapshots)
+    return [label for label, of in begun.items() if of]
+
+
+def _members(
+    folder: Path,
+    recipes: Mapping[str, Recipe],
+    names: Mapping[str, str],
+    seeds: Mapping[str, Sequence[int]],
+    plan: Plan,
+    snapshots: bool,
+) -> list[Member]:
+    """The runs of all models, seed by seed; their directories are checked."""
+    return [
+        make_member(
+            label,
+            folder / RUNS / names[label],
+            recipe,
+            steps=plan.steps[label],
+            validate_every=plan.validate_every,
+            seed=seed,
+            snapshots=snapshots,
+        )
+        for seed in dict.fromkeys(seed for of in seeds.values() for seed in of)
+        for label, recipe in recipes.items()
+        if seed in seeds[label]
+    ]
+
+
+def _begun(runs: Path, name: str) -> list[int]:
+    """The seeds of a model's runs that have begun."""
+    found = (re.fullmatch(rf"{re.escape(name)}-seed-([0-9]+)", path.parent.name) for path in runs.glob(f"*/{RECIPE}"))
+    return [int(one[1]) for one in found if one]
 
 
 def _train(members: Sequence[Member], plan: Plan, report: Reporter, train: Train) -> None:

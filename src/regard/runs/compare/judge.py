@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,9 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from torch import Tensor
 
-from regard.data import display_name, open_reader, read_lines
+from regard.data import open_reader
 from regard.data.pairs import pairs_of
-from regard.data.survey import Texts
 from regard.errors import CheckpointError, DataError
-from regard.insight import parse_gold
 from regard.runs.build import torch_device
 from regard.runs.compare.collect import History
 from regard.runs.compare.group import Reporter
@@ -26,9 +23,9 @@ from regard.runs.compare.results import Estimate, Judged, LengthQuality
 from regard.runs.compare.settings import CompareRecipe
 from regard.runs.corpus import Corpus
 from regard.runs.directory import load_model
-from regard.runs.evaluate import Evaluation, Gold, evaluate, outside_words
+from regard.runs.evaluate import Evaluation, Gold, evaluate, read_gold
 from regard.runs.recipe import DataRecipe
-from regard.runs.snapshots import snapshot_path, snapshot_steps
+from regard.runs.snapshots import snapshot_path
 from regard.runs.translator import Translator
 from regard.runs.validation import Validator
 from regard.tasks.metrics import Figure
@@ -84,7 +81,7 @@ def read_test_part(compare: CompareRecipe, data: DataRecipe) -> TestPart | None:
     if not pairs:
         raise DataError(f"{reader.name}: there is no pair in it")
     sources, references = zip(*pairs, strict=True)
-    gold = None if compare.alignments is None else _read_gold(folder / compare.alignments, pairs)
+    gold = None if compare.alignments is None else tuple(read_gold(folder / compare.alignments, pairs))
     name = compare.test_pairs or f"{compare.test_source}, {compare.test_target}"
     return TestPart(name, sources, references, gold, own=True)
 
@@ -121,7 +118,8 @@ class Judge:
 
         def find() -> Judged:
             self.report.say(f"judging {member.label} (seed {member.seed}) after {step:,} steps on {self.part.name}")
-            translator = self.translator(member, history, step)
+            chosen = self.choose(member, history, step)
+            translator = self.translator(member, chosen)
             with self.report.counting() as show:
                 found = evaluate(
                     translator,
@@ -130,36 +128,43 @@ class Judge:
                     gold=self.part.gold if translator.attends else None,
                     progress=show,
                 )
-            return _judged(found, history, step, self.part.name)
+            return _judged(found, history, step, self.part.name, chosen)
 
         return remembered(member.directory / f"judged-{step:08}.json", JUDGED, key, find)
 
-    def translator(self, member: Member, history: History, step: int) -> Translator:
-        """A run's model as a run of `step` steps would have left it: the best weights so far, or the mean of the last
-        `training.average` ones, whichever validates better.
+    def choose(self, member: Member, history: History, step: int) -> tuple[int, ...]:
+        """The steps whose weights, of several the mean, a run of `step` steps would have left: the best so far, or the
+        last `training.average` ones, whichever validates better.
 
         Raises:
-            CheckpointError: weights cannot be read.
+            CheckpointError: weights are missing or cannot be read.
         """
         training = member.recipe.training
-        saved = load_model(member.directory, torch_device(training.device))
         metric = Metric("loss", "min") if training.metric == "loss" else Metric("bleu", "max")
-        steps = [one for one in snapshot_steps(member.directory) if one <= step and one in history.validations]
+        steps = [one for one in sorted(history.validations) if one <= step]
         best, reached = steps[0], None
         for one in steps:
             if metric.improves(history.validations[one][metric.name], reached):
                 best, reached = one, history.validations[one][metric.name]
-        path = snapshot_path(member.directory, best)
-        weights = _read_weights(path)
-        last = steps[-training.average :]
+        last = tuple(steps[-training.average :])
         if len(last) > 1:
-            mean = mean_weights(
-                (_read_weights(snapshot_path(member.directory, one)) for one in last), [1.0] * len(last)
-            )
-            load_weights_into(saved.model, mean, path)
-            if metric.improves(self._validate(saved.model, member)[metric.name], reached):
-                weights = mean
-        load_weights_into(saved.model, weights, path)
+            mean = self.translator(member, last).model
+            if metric.improves(self._validate(mean, member)[metric.name], reached):
+                return last
+        return (best,)
+
+    def translator(self, member: Member, steps: Sequence[int]) -> Translator:
+        """A run's model with the weights of a validation, or the mean of several.
+
+        Raises:
+            CheckpointError: weights are missing or cannot be read.
+        """
+        saved = load_model(member.directory, torch_device(member.recipe.training.device))
+        paths = [snapshot_path(member.directory, step) for step in steps]
+        weights = _read_weights(paths[0])
+        if len(paths) > 1:
+            weights = mean_weights(map(_read_weights, paths), [1.0] * len(paths))
+        load_weights_into(saved.model, weights, paths[0])
         return Translator(saved.model.eval(), saved.tokenizers, member.recipe.decoding.model_dump())
 
     def _validate(self, model: Any, member: Member) -> Mapping[str, float]:
@@ -171,7 +176,7 @@ class Judge:
         return Validator(model, self.corpus.tokenizers, self.corpus.valid, quick)(0)
 
 
-def _judged(found: Evaluation, history: History, step: int, name: str) -> Judged:
+def _judged(found: Evaluation, history: History, step: int, name: str, chosen: tuple[int, ...]) -> Judged:
     if found.likelihood is None:
         raise DataError(f"{name}: every pair is too long for the model")
     return Judged(
@@ -189,6 +194,7 @@ def _judged(found: Evaluation, history: History, step: int, name: str) -> Judged
         alignment_error=None if found.alignment is None else 100 * found.alignment.error_rate,
         sentences_per_second=found.speed.sentences_per_second,
         signature=found.quality.bleu.signature,
+        weights_of=chosen,
     )
 
 
@@ -197,34 +203,19 @@ def _estimate(figure: Figure) -> Estimate:
 
 
 def _around(value: float, half: float | None) -> Estimate:
-    """A figure with its interval; resampling can give one that is not a number, where no word is right."""
-    if half is None or not math.isfinite(half):
+    """A figure in per cent with its interval, as far as there are per cents."""
+    if half is None:
         return Estimate(value)
-    return Estimate(value, value - half, value + half)
+    return Estimate(value, max(0.0, value - half), min(100.0, value + half))
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return unpack_weights(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is missing: to judge or look into a run at a step, the weights of its validations are needed. "
+            f"Remove {path.parent.parent} to train it again"
+        ) from None
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
-
-
-def _read_gold(path: Path, pairs: Sequence[Texts]) -> tuple[Gold, ...]:
-    """Gold links, a line for each pair.
-
-    Raises:
-        DataError: other lines than pairs, or a link outside its pair.
-    """
-    lines = list(read_lines(path))
-    if len(lines) != len(pairs):
-        raise DataError(f"{display_name(path)} has {len(lines)} lines for {len(pairs)} pairs: expected one for each")
-    gold: list[Gold] = []
-    for number, (line, (source, target)) in enumerate(zip(lines, pairs, strict=True), start=1):
-        where = f"{display_name(path)}, line {number}"
-        links = parse_gold(line, where)
-        outside = outside_words(source, target, links[1])
-        if outside is not None:
-            raise DataError(f"{where}: {outside}")
-        gold.append(links)
-    return tuple(gold)

@@ -9,16 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from regard.errors import DataError, TrainingError
+from regard.errors import DataError, RecipeError, TrainingError
 from regard.files import write_text
-from regard.runs.claim import DATA, check_directory
+from regard.runs.claim import DATA, check_directory, only_one
+from regard.runs.compare.collect import LOG
 from regard.runs.compare.plan import changed
 from regard.runs.compare.settings import BUDGET_KEYS
 from regard.runs.directory import Tokenizers, read_json
 from regard.runs.recipe import Recipe, recipe_toml
 
 RESULT = "result.json"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that ask for an end
 
 
 @dataclass(frozen=True)
@@ -74,27 +77,30 @@ def make_member(
 def train_in_process(member: Member, quiet: bool) -> None:
     """Train a member with `regard train` in a process of its own, which shows its progress.
 
-    Ctrl-C and SIGTERM are passed on: the process saves and ends, and then this one does.
+    Ctrl-C, SIGTERM and the end of the terminal are passed on: the process saves and ends, and then this one does.
 
     Raises:
         KeyboardInterrupt: training was interrupted.
-        TrainingError: training failed; the process has said why.
+        TrainingError: training failed; the process has said why. Or another process still trains this run.
     """
+    _check_unused(member)
     recipe = member.directory.with_suffix(".toml")
     recipe.parent.mkdir(parents=True, exist_ok=True)
     write_text(recipe, recipe_toml(member.recipe))
     command = [sys.executable, "-m", "regard", "train", str(recipe), "--out", str(member.directory)]
-    # a session of its own, so that Ctrl-C at the terminal reaches it once: through us
-    with subprocess.Popen(
-        command + ["--quiet"] * quiet, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as process:
+    none = subprocess.DEVNULL
+    with (
+        _relay() as relay,
+        # a session of its own, so that Ctrl-C at the terminal reaches it once: through us
+        subprocess.Popen(command + ["--quiet"] * quiet, stdin=none, stdout=none, start_new_session=True) as process,
+    ):
         try:
-            with _passed_on(process) as passed:
-                code = process.wait()
+            relay.begin(process)
+            code = process.wait()
         except BaseException:
             process.terminate()
             raise
-    if passed or code == 128 + signal.SIGINT:
+    if relay.heard or code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     if code < 0:
         name = signal.Signals(-code).name
@@ -104,8 +110,9 @@ def train_in_process(member: Member, quiet: bool) -> None:
         )
     if code:
         raise TrainingError(
-            f"{member.label}, seed {member.seed}: training ended with exit code {code}, for the reason above; it is in "
-            f"{member.directory}"
+            f"{member.label}, seed {member.seed}: training ended with exit code {code}, for the reason above; its log "
+            f"is {member.directory / LOG}. The same command goes on; with a corrected recipe remove "
+            f"{member.directory} first"
         )
 
 
@@ -128,21 +135,51 @@ def check_same_data(members: list[Member], prepared: Path) -> None:
                 raise DataError(f"{member.directory}: its {side} tokenizer is not the one in {prepared}")
 
 
-@contextmanager
-def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """While the block runs, SIGINT and SIGTERM go to the process; gives the list of those that have."""
-    passed: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        passed.append(number)
-        process.send_signal(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield passed
+def _check_unused(member: Member) -> None:
+    """Refuse a run that the process of an earlier comparison still trains, because only that comparison was killed."""
+    if not member.directory.is_dir():
         return
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield passed
+        with only_one(member.directory):
+            pass
+    except RecipeError:
+        raise TrainingError(
+            f"{member.label}, seed {member.seed}: {member.directory} is being trained by another process, which may "
+            "have outlived the comparison that began it. It saves as it goes: wait for its end, or stop it (kill), "
+            "and give the same command again"
+        ) from None
+
+
+class _Relay:
+    """Passes signals on to a process, also those that came before it was there."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process  # from here on `handle` sends what comes
+        for number in self.heard[:1]:
+            process.send_signal(number)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        # training saves and ends by these two; one is enough until it is there
+        passed = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+        if self._process is not None:
+            self._process.send_signal(passed)
+        self.heard.append(passed)
+
+
+@contextmanager
+def _relay() -> Iterator[_Relay]:
+    """While the block runs, signals that ask for an end go to the relay; those that are ignored stay ignored."""
+    relay = _Relay()
+    former: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        asking = [one for one in ENDING if signal.getsignal(one) != signal.SIG_IGN]
+        former = {number: signal.signal(number, relay.handle) for number in asking}
+    try:
+        yield relay
     finally:
         for number, handler in former.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -7,7 +7,7 @@ Validations lie on one grid for all models, which the common step is on, so that
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,39 +103,54 @@ def extend_plan(plan: Plan, measured: Mapping[str, Measured]) -> Plan:
     return replace(plan, steps=plan.steps | steps, measured=plan.measured | dict(measured))
 
 
-def planned(folder: Path, recipes: Mapping[str, Recipe], validations: int, say: Say) -> Plan:
-    """The plan in `folder`, for these models; what is missing of it is measured, one model after the other, and kept.
+def find_plan(folder: Path, recipes: Mapping[str, Recipe], validations: int, begun: Collection[str], say: Say) -> Plan:
+    """The plan in `folder`, for these models too: what is missing of it is measured, one model after the other.
+
+    Nothing is written: see `keep_plan`.
 
     Args:
         folder: of the comparison.
         recipes: of each model by its label; `data.prepared` leads to the text that all of them share.
         validations: up to the common step.
+        begun: labels whose training has begun, which keep their steps.
         say: told in words what is being done.
 
     Raises:
-        RecipeError: the plan in the folder is for another budget.
+        RecipeError: the plan in the folder is for another budget, or a model is too slow for its grid.
         CheckpointError: it cannot be read.
     """
-    path = folder / PLAN
     asked = asked_budget(next(iter(recipes.values())), validations)
-    old = read_plan(path) if path.exists() else None
-    if old is not None and old.budget != asked:
-        raise RecipeError(
-            f"{folder} holds a comparison whose budget is {_words(old.budget)}, not {_words(asked)}: choose another "
-            "--out"
-        )
+    old = read_plan(folder / PLAN) if (folder / PLAN).exists() else None
+    if old is not None:
+        check_budget(old, asked, folder)
     known = {} if old is None else old.measured
     missing = {
         label: recipe
         for label, recipe in recipes.items()
-        if label not in known or known[label].recipe != digest(recipe)
+        if label not in known or (label not in begun and known[label].recipe != digest(recipe))
     }
     if old is not None and not missing:
         return old
     found = measure(missing, folder, say, rounds=2 if "minutes" in asked else 1)
-    plan = make_plan(asked, found) if old is None else extend_plan(old, found)
-    write_json(path, {"format": FORMAT} | asdict(plan))
-    return plan
+    return make_plan(asked, found) if old is None else extend_plan(old, found)
+
+
+def keep_plan(folder: Path, plan: Plan) -> None:
+    """Write a plan into the folder of its comparison."""
+    write_json(folder / PLAN, {"format": FORMAT} | asdict(plan))
+
+
+def check_budget(plan: Plan, asked: Mapping[str, float], folder: Path) -> None:
+    """Check that a plan is for a budget.
+
+    Raises:
+        RecipeError: it is for another one.
+    """
+    if plan.budget != asked:
+        raise RecipeError(
+            f"{folder} holds a comparison whose budget is {_words(plan.budget)}, not {_words(asked)}: choose another "
+            "--out"
+        )
 
 
 def measure(recipes: Mapping[str, Recipe], folder: Path, say: Say, rounds: int) -> dict[str, Measured]:

@@ -1,5 +1,6 @@
 """How well a model does a probe: strings it never saw, length by length."""
 
+import math
 from pathlib import Path
 
 from regard.data import read_lines
@@ -8,6 +9,7 @@ from regard.errors import DataError
 from regard.runs.compare.results import ProbeLength
 from regard.runs.translator import Translator
 
+Z = 1.959963984540054  # 97.5 % of a normal distribution lie below
 EXTRA = 10  # tokens that a model may say beyond the reference's, so that one that goes on is seen to be wrong
 
 
@@ -54,4 +56,24 @@ def _judge(translator: Translator, length: int, strings: list[tuple[str, str]], 
     right = sum(
         a == b for row, reference in zip(said, wanted, strict=True) for a, b in zip(row, reference, strict=False)
     )
-    return ProbeLength(length, len(strings), 100 * exact / len(strings), 100 * right / sum(map(len, wanted)))
+    low, high = wilson(exact, len(strings))
+    return ProbeLength(
+        length,
+        len(strings),
+        100 * exact / len(strings),
+        100 * right / sum(map(len, wanted)),
+        100 * low,
+        100 * high,
+    )
+
+
+def wilson(hits: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927, "Probable inference, the law of succession"):
+
+    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), p = hits/n
+    """
+    share, square = hits / trials, Z * Z
+    centre = share + square / (2 * trials)
+    half = Z * math.sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
+    low, high = ((centre + sign * half) / (1 + square / trials) for sign in (-1, 1))
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding must not leave the share outside

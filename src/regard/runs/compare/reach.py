@@ -36,15 +36,16 @@ def measure_reach(
 ) -> Reach:
     """Measure gradients over sentence pairs; the model, its gradients and all random generators stay as they are.
 
-    With embeddings x_1 … x_S of a source that ends with `<eos>`:
+    With embeddings x_1 … x_S of a source that ends with `<eos>`, r(j) when the encoder reads x_j (`reading_order`; j
+    unless the model reverses its source), and l the position that it reads last:
 
-    - encoder, by distance S − j: ‖∂h_S/∂x_j‖_F, the Frobenius norm of the Jacobian of the encoder's state at the last
-      position. It is estimated: with k = 8 orthogonal directions u of length √(W/k), drawn from a fixed seed, the
-      expectation of Σ‖(∂h_S/∂x_j)ᵀu‖² is ‖∂h_S/∂x_j‖²_F, and for W ≤ 8 the two are equal. Of a bidirectional encoder,
-      the half that reads backwards has seen `<eos>` alone at this place, so what is measured further back is the
-      forward half.
-    - output, by distance S − j + t: ‖∂ log p(y_t | y_<t, x)/∂x_j‖, exact, for each reference token y_0 … y_T = `<eos>`.
-      The distance is the way through time of a model that reads the source and then says the target.
+    - encoder, by distance r(l) − r(j): ‖∂h_l/∂x_j‖_F, the Frobenius norm of the Jacobian of the encoder's state at the
+      position read last. It is estimated: with k = 8 orthogonal directions u of length √(W/k), drawn from a fixed seed,
+      the expectation of Σ‖(∂h_l/∂x_j)ᵀu‖² is ‖∂h_l/∂x_j‖²_F, and for W ≤ 8 the two are equal. Of a bidirectional
+      encoder, the half that reads the other way has seen x_l alone at this place, so what is measured further back is
+      the forward half.
+    - output, by distance r(l) − r(j) + t: ‖∂ log p(y_t | y_<t, x)/∂x_j‖, exact, for each reference token y_0 … y_T =
+      `<eos>`. The distance is the way through time of a model that reads the source and then says the target.
 
     Dropout is off. Norms are of the embeddings as the encoder gets them, whose scale is a model's own: compare how the
     curves of two models fall, not how high they begin.
@@ -70,12 +71,14 @@ def measure_reach(
         for done, (source, target) in enumerate(pairs):
             report("measuring gradients", done, len(pairs))
             batch = collate([source], [target], specials, device)
-            last = batch.sources.tokens.shape[1] - 1
-            for j, norm in enumerate(_encoder_norms(model, batch, generator).tolist()):
-                encoder.setdefault(group(last - j), []).append(norm)
+            order = model.reading_order(batch.sources.lengths, batch.sources.tokens.shape[1])[0]  # (S,)
+            last = int(order.argmax())
+            back = (order[last] - order).tolist()  # tokens read since each position
+            for distance, norm in zip(back, _encoder_norms(model, batch, last, generator).tolist(), strict=True):
+                encoder.setdefault(group(distance), []).append(norm)
             for t, norms in enumerate(_output_norms(model, batch).tolist()):
-                for j, norm in enumerate(norms):
-                    output.setdefault(group(last - j + t), []).append(norm)
+                for distance, norm in zip(back, norms, strict=True):
+                    output.setdefault(group(distance + t), []).append(norm)
         report("measuring gradients", len(pairs), len(pairs))
     return Reach(_points(encoder), _points(output))
 
@@ -88,10 +91,10 @@ def group(distance: int) -> int:
     return distance - distance % width + width // 2
 
 
-def _encoder_norms(model: EncoderDecoder, batch: TranslationBatch, generator: torch.Generator) -> Tensor:
-    """Estimated norms of the Jacobians of the encoder's last state, (S,)."""
+def _encoder_norms(model: EncoderDecoder, batch: TranslationBatch, last: int, generator: torch.Generator) -> Tensor:
+    """Estimated norms of the Jacobians of the encoder's state at position `last`, (S,)."""
     embedded, lengths = _copies(model, batch, DIRECTIONS)
-    states = model.encode(embedded, lengths).states[:, batch.sources.tokens.shape[1] - 1]  # (k, W)
+    states = model.encode(embedded, lengths).states[:, last]  # (k, W)
     (gradient,) = torch.autograd.grad(states, embedded, _directions(states, generator))  # (k, S, E)
     return _norms(gradient.transpose(0, 1).flatten(1))
 

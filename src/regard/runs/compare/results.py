@@ -3,6 +3,7 @@
 Times are in seconds, losses in nats a target token, qualities in per cent, memory in bytes.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class Judged:
         alignment_error: alignment error rate against gold links; None without gold or without attention.
         sentences_per_second: translated.
         signature: sacreBLEU's, of BLEU.
+        weights_of: the step whose weights were judged, or the steps whose mean; empty in files of earlier versions.
     """
 
     step: int
@@ -51,6 +53,7 @@ class Judged:
     alignment_error: float | None
     sentences_per_second: float
     signature: str
+    weights_of: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,17 +170,22 @@ class SentenceResult:
 
 @dataclass(frozen=True)
 class ProbeLength:
-    """Strings of one length that the model had not seen: per cent said without a mistake, and of tokens right."""
+    """Strings of one length that the model had not seen: per cent said without a mistake, and of tokens right.
+
+    `exact_low` and `exact_high` are the 95 % interval of `exact` (Wilson 1927), by the number of strings alone.
+    """
 
     length: int
     strings: int
     exact: float
     tokens: float
+    exact_low: float
+    exact_high: float
 
 
 @dataclass(frozen=True)
 class ProbeRun:
-    """One model trained on one probe."""
+    """One training of one model on one probe."""
 
     label: str
     seed: int
@@ -197,7 +205,7 @@ class ProbeResult:
         name: copy, reverse, recall.
         shortest, longest: lengths of the training strings; others were judged too.
         vocabulary: how many symbols there are.
-        runs: of the models.
+        runs: of the models, in the order of the recipes, one for each seed.
     """
 
     name: str
@@ -233,5 +241,15 @@ class Comparison:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain values for `json.dump`."""
-        return asdict(self)
+        """Everything as plain values for `json.dump`; None for numbers that JSON doesn't have."""
+        content: dict[str, Any] = finite(asdict(self))
+        return content
+
+
+def finite(value: Any) -> Any:
+    """Plain values with None for numbers that are infinite or not a number, which JSON doesn't have."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

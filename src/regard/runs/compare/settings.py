@@ -4,9 +4,7 @@ Several ordinary recipes make a comparison too. Whatever would make a comparison
 data, tokenizers, batches or budgets, and schedules whose rates depend on where the budget ends.
 """
 
-import difflib
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from regard.errors import RecipeError
+from regard.data.probes import ProbeSettings
+from regard.errors import ArgumentError, RecipeError
+from regard.models.encoder_decoder import ModelConfig
 from regard.runs.recipe import (
     ColumnNames,
     Columns,
@@ -23,8 +23,9 @@ from regard.runs.recipe import (
     TrainingRecipe,
     apply_setting,
     make_recipe,
+    read_content,
 )
-from regard.runs.sections import Positive, PositiveFloat, Section
+from regard.runs.sections import Positive, PositiveFloat, Section, explain
 
 # [training] keys that a model may have of its own: how it learns, not what it is shown, how long, or how it is watched
 OWN_KEYS = (
@@ -92,6 +93,30 @@ class ProbeRecipe(Section):
         span = self.longest - self.shortest
         trained = {self.shortest + round(span * part / 4) for part in range(5)}
         return tuple(sorted(trained | {round(self.longest * factor) for factor in (1.2, 1.6, 2.0)}))
+
+    @property
+    def max_length(self) -> int:
+        """`data.max_length` of the probes' recipes: no training string is longer."""
+        return max(200, 4 * self.longest + 10)
+
+    def settings(self, name: str) -> ProbeSettings:
+        """What the files of a probe are made of.
+
+        Raises:
+            RecipeError: there are not enough different strings of a length.
+        """
+        try:
+            return ProbeSettings(
+                name=name,
+                shortest=self.shortest,
+                longest=self.longest,
+                vocabulary=self.vocabulary,
+                strings=self.strings,
+                test_each=self.tested,
+                lengths=self.judged_lengths(),
+            )
+        except ArgumentError as error:  # it names its own argument
+            raise RecipeError(f"compare.probe, {name}: {str(error).replace('test_each', 'tested')}") from error
 
 
 class CompareRecipe(Section):
@@ -164,7 +189,7 @@ class Setup:
         title: its heading.
         out: the directory that the recipe names, or else one that follows from the recipe's name.
         compare: the section [compare].
-        training: [training] as given, which probes are trained with too.
+        training: [training] as given for all models, which probes are trained with too.
         decoding: [decoding] as given.
         entries: the models.
     """
@@ -188,7 +213,25 @@ class Setup:
         content = {"data": data, "tokenizer": {"kind": "word"}, "model": entry.model, "training": training}
         recipe = make_recipe(content | {"decoding": self.decoding}, origin=f"{entry.label} (probe)")
         check_fair(recipe.training, f"{entry.label} (probe)")
+        positions = recipe.model.max_length or ModelConfig.max_length
+        if recipe.data.max_length + 1 > positions:
+            raise RecipeError(
+                f"{entry.label} (probe): compare.probe.longest = {probe.longest} needs {recipe.data.max_length + 1} "
+                f"positions, model.max_length is {positions}: lower the one or raise the other"
+            )
         return recipe
+
+    def check_probes(self) -> None:
+        """Check all that can be known of the probes before anything is trained.
+
+        Raises:
+            RecipeError: a key doesn't fit, or there are not enough different strings.
+        """
+        for name in self.compare.probes:
+            self.compare.probe.settings(name)
+            for entry in self.entries:
+                data = {"source": "source", "target": "target", "max_length": self.compare.probe.max_length}
+                self.probe_recipe(entry, data)
 
 
 def read_setup(
@@ -212,7 +255,11 @@ def read_setup(
     """
     compare_settings = [one for one in settings if one.split("=")[0].split(".")[0].strip() == "compare"]
     others = [one for one in settings if one not in compare_settings]
-    contents = [_read(path, others) for path in paths]
+    contents = [read_content(path, others) for path in paths]
+    for path, content in zip(paths, contents, strict=True):
+        for name in ("data", "model", "training", "decoding"):
+            if not isinstance(content.get(name, {}), dict):
+                raise RecipeError(f"{path}: {name} is {content[name]!r}: expected a table [{name}]")
     tables = [content.pop("compare", None) for content in contents]
     if len(paths) > 1 and any(table is not None for table in tables):
         named = paths[[table is not None for table in tables].index(True)]
@@ -220,16 +267,17 @@ def read_setup(
     holder: dict[str, Any] = {"compare": tables[0] if tables[0] is not None else {}}
     for setting in compare_settings:
         apply_setting(holder, setting)
-    table = holder["compare"]
-    if isinstance(table, dict):
-        if seeds is not None:
-            table["seeds"] = list(seeds)
-        if probes:
-            table["probes"] = list(dict.fromkeys([*table.get("probes", []), *probes]))
-    compare = _check_table(table, str(paths[0]))
+    compare = _check_table(holder["compare"], str(paths[0]))
+    given: dict[str, Any] = {} if seeds is None else {"seeds": list(seeds)}
+    if given or probes:
+        given["probes"] = list(dict.fromkeys([*compare.probes, *probes]))
+        compare = _check_table(holder["compare"] | given, str(paths[0]))
     if tables[0] is not None:
-        return _from_table(paths[0], contents[0], compare)
-    return _from_recipes(paths, contents, compare)
+        setup = _from_table(paths[0], contents[0], compare)
+    else:
+        setup = _from_recipes(paths, contents, compare)
+    setup.check_probes()
+    return setup
 
 
 def check_fair(training: TrainingRecipe, origin: str) -> None:
@@ -296,7 +344,9 @@ def _from_recipes(paths: Sequence[Path], contents: Sequence[dict[str, Any]], com
         own = {key: given[key] for key in OWN_KEYS if key in given}
         entries.append(Entry(path.stem, "", content.get("model", {}), own, recipe))
     title = compare.title or ", ".join(path.stem for path in paths)
-    return _setup(compare, title, Path("runs/comparison"), contents[0], entries)
+    # each entry has its own keys; the first recipe's are not the others'
+    training = {key: value for key, value in contents[0].get("training", {}).items() if key not in OWN_KEYS}
+    return _setup(compare, title, Path("runs/comparison"), {**contents[0], "training": training}, entries)
 
 
 def _setup(compare: CompareRecipe, title: str, out: Path, content: dict[str, Any], entries: Sequence[Entry]) -> Setup:
@@ -321,31 +371,6 @@ def _common(recipe: Recipe) -> dict[str, Any]:
     return {f"{section}.{key}": value for section, table in content.items() for key, value in table.items()}
 
 
-def _read(path: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """A recipe as nested tables, its paths made absolute as `read_recipe` does."""
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from error
-    for setting in settings:
-        apply_setting(content, setting)
-    for section in ("data", "tokenizer", "model", "training", "decoding"):
-        if not isinstance(content.setdefault(section, {}), dict):
-            raise RecipeError(f"{path}: {section} is {content[section]!r}: expected a table [{section}]")
-    data, tokenizer, root = content["data"], content["tokenizer"], path.parent
-    if isinstance(data.get("folder", ""), str):
-        data["folder"] = str((root / data.get("folder", "")).absolute())
-    sides = [tokenizer, tokenizer.get("source"), tokenizer.get("target")]
-    for table, key in [(data, "prepared"), *((side, "file") for side in sides)]:
-        if isinstance(table, dict) and isinstance(table.get(key), str):
-            table[key] = str((root / table[key]).absolute())
-    return content
-
-
 def _check_table(table: Any, origin: str) -> CompareRecipe:
     try:
         return CompareRecipe.model_validate(table)
@@ -357,13 +382,6 @@ def _explain(error: ErrorDetails) -> str:
     """One pydantic error about [compare] in words that name the key, what came and what was expected."""
     place = [part for part in error["loc"] if isinstance(part, str)]
     key = ".".join(["compare", *place])
-    if error["type"] == "extra_forbidden":
-        sections: dict[str, type[BaseModel]] = {"probe": ProbeRecipe, "models": EntryRecipe}
-        known = list(sections.get(place[0] if len(place) > 1 else "", CompareRecipe).model_fields)
-        near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
-        return f"unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}")
-    if error["type"] == "value_error":
-        return str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key} is {error['input']!r}: {str(error['msg'])[0].lower()}{str(error['msg'])[1:]}"
+    sections: dict[str, type[BaseModel]] = {"probe": ProbeRecipe, "models": EntryRecipe}
+    section = sections.get(place[0] if len(place) > 1 else "", CompareRecipe)
+    return explain(error, key, list(section.model_fields))

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from regard.runs.compare.settings import CompareRecipe, EntryRecipe, ProbeRecipe
-from regard.runs.recipe_docs import _kind, _shown
+from regard.runs.recipe_docs import kind, shown
 
 SECTIONS: dict[str, tuple[str, type[BaseModel]]] = {
     "`[compare]`": ("compare.", CompareRecipe),
@@ -35,12 +35,12 @@ def _type(schema: dict[str, Any]) -> str:
         return "table"
     if "$ref" in schema.get("items", {}):
         return "tables"
-    return _kind(schema)
+    return kind(schema)
 
 
 def _default(value: Any) -> str:
     given = value is not None and value not in ([], {}) and not isinstance(value, BaseModel)
-    return f"`{_shown(value)}`" if given and "Undefined" not in repr(value) else ""
+    return f"`{shown(value)}`" if given and "Undefined" not in repr(value) else ""
 
 
 if __name__ == "__main__":

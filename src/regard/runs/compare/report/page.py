@@ -1,23 +1,23 @@
 """A comparison as files: one page that can be sent to somebody, its pictures, tables and data beside it."""
 
 import base64
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from regard.files import write_json, write_text
 from regard.insight.fonts import embedded_font
-from regard.insight.page import _json
-from regard.runs.compare import figures, tables
-from regard.runs.compare.figure_panels import bin_name, length_bins, length_summary
-from regard.runs.compare.figure_style import Look, Picture, looks_of
-from regard.runs.compare.page_markup import figure, name, phrase, section, table, text
-from regard.runs.compare.page_measures import Summary, summarise
-from regard.runs.compare.page_numbers import NONE, duration, fixed, odd, short, significant, whole
-from regard.runs.compare.page_sentences import sentences
-from regard.runs.compare.page_template import TEMPLATE
-from regard.runs.compare.page_verdict import verdict
-from regard.runs.compare.results import Comparison, Judged, ProbeResult, SeedRun
+from regard.insight.page import script_json
+from regard.runs.compare.report import figures, tables
+from regard.runs.compare.report.formats import NONE, duration, fixed, odd, short, significant, whole
+from regard.runs.compare.report.markup import figure, name, phrase, section, table, text
+from regard.runs.compare.report.measures import DECODING, Summary, summarise
+from regard.runs.compare.report.panels import bin_name, length_bins, length_summary
+from regard.runs.compare.report.sentence_grids import sentences
+from regard.runs.compare.report.style import Look, Picture, looks_of
+from regard.runs.compare.report.template import TEMPLATE
+from regard.runs.compare.report.verdict import HOW, verdict
+from regard.runs.compare.results import Comparison, Estimate, Judged, ProbeResult, SeedRun
 
 _SHOWN = ("models", "judged", "by_length", "curves", "speed", "reach", "probes")  # of the tables, inside the page
 
@@ -45,7 +45,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     page = folder / "comparison.html"
     data = folder / "comparison.json"
     written = [page, data]
-    write_json(data, plain(comparison.to_json()))
+    write_json(data, comparison.to_json())
     for one in drawn.values():
         written.append(folder / f"{one.name}.csv")
         write_text(written[-1], tables.to_csv(one))
@@ -85,7 +85,7 @@ def render_comparison(comparison: Comparison) -> str:
         "@HEADING@": phrase(comparison.title, "span"),
         "@KEY@": _key(looks) if len(looks) > 1 else "",
         "@CONTENT@": content,
-        "@DATA@": _json(plain(comparison.to_json())),
+        "@DATA@": script_json(comparison.to_json()),
     }
     page = TEMPLATE
     pieces = []
@@ -93,17 +93,6 @@ def render_comparison(comparison: Comparison) -> str:
         before, page = page.split(key, 1)
         pieces += [before, value]
     return "".join([*pieces, page])
-
-
-def plain(value: Any) -> Any:
-    """Return `value` as JSON has it: lists for tuples, null for what is not finite."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
 
 
 def _font_face(texts: Sequence[str]) -> str:
@@ -122,7 +111,8 @@ def _key(looks: dict[str, Look]) -> str:
         f'<label><input type="checkbox" id="show-m{look.number}" checked> {name(look)}</label>'
         for look in looks.values()
     )
-    return f'<fieldset class="key"><legend>Show</legend>{boxes}</fieldset>'
+    what = "Show in figures and sentences (tables keep all)"
+    return f'<fieldset class="key"><legend>{what}</legend><span aria-hidden="true">{what}</span>{boxes}</fieldset>'
 
 
 def _hiding(looks: dict[str, Look]) -> str:
@@ -149,13 +139,8 @@ def _setting(comparison: Comparison) -> str:
 def _verdict(comparison: Comparison, looks: dict[str, Look], pictures: dict[str, Picture]) -> str:
     if "quality" not in pictures:
         return ""
-    how = (
-        "Two questions: who is ahead after having read the same amount of text, and who after the same time? "
-        "A figure marked <span class='mark best'>best</span> is apart from all others; where intervals overlap, "
-        "chance may have decided, and the models are marked <span class='mark level'>not apart</span>."
-    )
     caption = "BLEU on the test part: the point is the score, the bar its 95 % interval."
-    return section("verdict", "Verdict", how, figure(pictures["quality"], caption) + verdict(comparison, looks))
+    return section("verdict", "Verdict", HOW, figure(pictures["quality"], caption) + verdict(comparison, looks))
 
 
 def _by_length(comparison: Comparison, looks: dict[str, Look], pictures: dict[str, Picture]) -> str:
@@ -163,7 +148,8 @@ def _by_length(comparison: Comparison, looks: dict[str, Look], pictures: dict[st
         return ""
     how = (
         "Test sentences sorted by the words of their source. A model that must squeeze the whole source into one "
-        "vector falls off to the right; one that can look back should not. Few sentences make long bars."
+        "vector is expected to fall behind the others to the right. Compare models within one range of lengths only: "
+        "each range has other sentences, and so other BLEU for everyone. Few sentences make long bars."
     )
     content = figure(pictures["quality-by-length"], "BLEU with 95 % intervals, by the number of source words.")
     first, second = (_length_table(comparison, looks, when, at) for when, at in figures.points(comparison))
@@ -189,29 +175,36 @@ def _with_interval(summary: Summary | None) -> str:
     if summary is None:
         return NONE
     low, high = summary.range
-    return f"{fixed(summary.mean, 1)} <small>[{fixed(low, 1)} – {fixed(high, 1)}]</small>"
+    return f"{fixed(summary.value, 1)} <small>[{fixed(low, 1)} – {fixed(high, 1)}]</small>"
 
 
 def _curves(pictures: dict[str, Picture]) -> str:
     if "curves" not in pictures:
         return ""
     how = (
-        "Left, what a model makes of each step: lower loss and higher BLEU sooner is better learning. Right, the same "
-        "against the clock, where fast models get further. The dotted upright line is where the models are judged."
+        "Against steps: what a model makes of each step; lower loss and higher BLEU sooner is better learning. Against "
+        "time: the same by the clock, where fast models get further."
     )
-    caption = "Validations during training. With several seeds, each is a thin line and their mean the bold one."
+    caption = (
+        "Validations during training. A ring is where a model is judged: against steps after equal tokens, against "
+        "time after equal time. With several seeds, each is a thin line and their mean the bold one."
+    )
     return section("curves", "Training", how, figure(pictures["curves"], caption))
 
 
 def _speed(comparison: Comparison, looks: dict[str, Look], pictures: dict[str, Picture]) -> str:
     content = ""
     if "speed" in pictures:
-        content += figure(pictures["speed"], "Longer is more: good for speeds, not for memory.")
+        decoding = comparison.setting.get(DECODING)
+        caption = "Longer is more: good for speeds, not for memory."
+        caption += f" Translating: {text(decoding)}." if decoding else ""
+        if any(len(model.runs) > 1 for model in comparison.models):
+            caption += " Bars are means of the seeds, of memory the largest; the thin line is what the seeds span."
+        content += figure(pictures["speed"], caption)
     if "time-per-token" in pictures:
         caption = (
             "Time a target token takes when source and target have so many tokens; both axes are logarithmic. "
-            "A step that works on all positions at once gets cheaper a token as sentences grow, until attention's own "
-            "cost shows."
+            "Where a line is level, a token costs the same in long sentences as in short ones."
         )
         content += figure(pictures["time-per-token"], caption)
         lengths = sorted({s.length for model in comparison.models for s in model.speed})
@@ -222,7 +215,7 @@ def _speed(comparison: Comparison, looks: dict[str, Look], pictures: dict[str, P
                 if by_length:
                     cells = [significant(by_length[n]) if n in by_length else NONE for n in lengths]
                     rows.append([f"{name(looks[model.label])} {what}", *cells])
-        content += table("Microseconds a target token, by tokens of the sentence", ["", *map(str, lengths)], rows)
+        content += table("Microseconds a target token, by tokens of the sentence", ["model", *map(str, lengths)], rows)
     if not content:
         return ""
     how = (
@@ -236,21 +229,25 @@ def _reach(pictures: dict[str, Picture]) -> str:
     content = ""
     if "reach" in pictures:
         caption = (
-            "Norm of the gradient with respect to a source word's embedding, by its distance: median, and the band in "
-            "which the middle half lies. Left of the encoder's last state, right of each output's log-probability."
+            "Norm of the gradient with respect to a source token's embedding, by its distance: median, and the band in "
+            "which the middle half lies; of the encoder's state after the last token that it reads, and of each "
+            "output's log-probability. Distances count the tokens that are read after it, in the order in which the "
+            "model reads: backwards if it reverses its source. Of a bidirectional encoder, the curve of the last state "
+            "is that of its forward half."
         )
         content += figure(pictures["reach"], caption)
     if "gradients" in pictures:
         caption = (
             "Norm of all gradients before clipping: the point is the median step, the end of the bar the largest of "
-            "the training. A far end is a gradient that exploded."
+            "the training. A far end means that at least one step's gradient was many times the usual one."
         )
         content += figure(pictures["gradients"], caption)
     if not content:
         return ""
     how = (
-        "If a line falls steeply, what was read long ago no longer moves the result: the gradient vanishes. If it "
-        "stays level, near and far words count alike. The scale is logarithmic: each line down is a tenth or less."
+        "If a line falls steeply, what was read long ago hardly moves the result: the gradient vanishes. If it "
+        "stays level, near and far words count alike. The scale is logarithmic. Compare how lines fall, not how high "
+        "they begin: that depends on the scale of a model's embeddings."
     )
     return section("reach", "How far the past reaches", how, content)
 
@@ -260,7 +257,8 @@ def _sentences(comparison: Comparison, looks: dict[str, Look]) -> str:
         return ""
     how = (
         "The same sentences in every model's words. The squares show where a model looked: target words go down, "
-        "source words across, darker is heavier. Point at a map, tap it or move to it with <kbd>Tab</kbd> for numbers."
+        "source words across; the stronger the colour, the heavier. Point at a map, tap it or move to "
+        "it with <kbd>Tab</kbd> for numbers."
     )
     return section("sentences", "Sentences", how, sentences(comparison.sentences, looks))
 
@@ -272,7 +270,13 @@ def _probes(comparison: Comparison, looks: dict[str, Look], pictures: dict[str, 
         "Tasks without any data: strings of random symbols, judged on strings that were never seen. Within the shaded "
         "lengths the models were trained; to the right they have to carry on with what they learned."
     )
-    content = figure(pictures["probes"], "Strings said without a single mistake, by their length.")
+    caption = "Strings said without a single mistake, by their length: the bar is the 95 % interval"
+    caption += (
+        ", over all seeds from the lowest end to the highest; thin lines are seeds, bold ones their mean."
+        if any(len(probe.runs) > len({run.label for run in probe.runs}) for probe in comparison.probes)
+        else "."
+    )
+    content = figure(pictures["probes"], caption)
     content += "".join(_probe_table(probe, looks) for probe in comparison.probes if probe.runs)
     return section("probes", "Probes", how, content)
 
@@ -287,18 +291,21 @@ def _probe_table(probe: ProbeResult, looks: dict[str, Look]) -> str:
         cells = [f"{name(looks[label])}<small>{about}</small>"]
         for length in lengths:
             found = [at for run in runs for at in run.lengths if at.length == length]
-            exact, right = summarise([at.exact for at in found]), summarise([at.tokens for at in found])
+            exact = summarise([Estimate(at.exact, at.exact_low, at.exact_high) for at in found])
+            right = summarise([at.tokens for at in found])
             if exact is None or right is None:
                 cells.append(NONE)
                 continue
-            spread = f"<small>{fixed(exact.least, 0)} – {fixed(exact.most, 0)}</small>" if exact.seeds > 1 else ""
-            cells.append(f"{fixed(exact.mean, 1)} {spread}<small>{fixed(right.mean, 1)} of symbols</small>")
+            low, high = exact.range
+            spread = f"<small>seeds {fixed(exact.least, 1)} – {fixed(exact.most, 1)}</small>" if exact.seeds > 1 else ""
+            interval = f"<small>[{fixed(low, 1)} – {fixed(high, 1)}]</small>"
+            cells.append(f"{fixed(exact.value, 1)} {spread}{interval}<small>{fixed(right.value, 1)} of symbols</small>")
         rows.append(cells)
     caption = (
-        f"{text(probe.name.capitalize())}: per cent without a mistake, below it per cent of symbols right; trained on "
-        f"lengths {probe.shortest} to {probe.longest}, {whole(probe.vocabulary)} symbols"
+        f"{text(probe.name.capitalize())}: per cent without a mistake with its 95 % interval, below it per cent of "
+        f"symbols right; by length, trained on {probe.shortest} to {probe.longest}; {whole(probe.vocabulary)} symbols"
     )
-    return table(caption, ["length", *map(str, lengths)], rows)
+    return table(caption, ["model", *map(str, lengths)], rows)
 
 
 def _notes(comparison: Comparison) -> str:
@@ -336,7 +343,4 @@ def _shown(cell: tables.Cell) -> str:
         return phrase(cell)
     if isinstance(cell, int):
         return str(cell)
-    return f"{cell:.6g}" if plain(cell) is not None else odd(cell)
-
-
-__all__: Sequence[str] = ["plain", "render_comparison", "write_comparison"]
+    return f"{cell:.6g}" if math.isfinite(cell) else odd(cell)

@@ -75,12 +75,12 @@ def example_comparison(
     return Comparison(
         title="From one context vector to attention: Multi30k en→de",
         setting={
-            "Data": "Multi30k, 29 000 training pairs, 1 014 for validation, 1 000 for testing",
-            "Tokenizer": "joint BPE, 8 000 symbols",
-            "Batches": "2 048 target tokens a step, the same order for all",
-            "Budget": "15 minutes a model",
-            "Decoding": "beam 4, average log-probability",
-            "Machine": "2 cores, no accelerator",
+            "data": "Multi30k, 29 000 training pairs, 1 014 for validation, 1 000 for testing",
+            "tokenizer": "joint BPE, 8 000 symbols",
+            "batches": "2 048 target tokens a step, the same order for all",
+            "budget": "15 minutes a model",
+            "decoding": "beam 4, average log-probability",
+            "machine": "2 cores, no accelerator",
         },
         common_tokens=2_640_000,
         common_seconds=900.0,
@@ -96,19 +96,19 @@ def example_comparison(
 
 
 def _estimate(value: float, width: float) -> Estimate:
-    return Estimate(value, value - width, value + width)
+    return Estimate(value, max(0.0, value - width), min(100.0, value + width))
 
 
-def _judged(nature: Nature, share: float, luck: random.Random, complete: bool) -> Judged:
+def _judged(nature: Nature, steps: int, share: float, luck: random.Random, complete: bool) -> Judged:
     bleu = nature.bleu * share + luck.gauss(0, 0.5)
     by_length = tuple(
         LengthQuality(low, high, 260 - 45 * i, _estimate(max(1, bleu + 3 - nature.decline * i * 1.7), 1.5 + 0.6 * i))
         for i, (low, high) in enumerate(BINS)
     )
     return Judged(
-        step=1290,
-        tokens=2_640_000,
-        seconds=2_640_000 / nature.pace,
+        step=steps,
+        tokens=steps * 2048,
+        seconds=steps * 2048 / nature.pace,
         loss=5.1 - nature.bleu / 12 * share,
         bleu=_estimate(bleu, 1.3),
         chrf=_estimate(bleu + 24, 1.1),
@@ -123,7 +123,7 @@ def _judged(nature: Nature, share: float, luck: random.Random, complete: bool) -
 def _run(nature: Nature, seed: int, luck: random.Random, complete: bool) -> SeedRun:
     steps = round(nature.pace * 900 / 2048)
     curve, loss_of = [], []
-    for step in range(100, steps, 150):
+    for step in sorted({*range(100, steps, 150), 1290, steps}):
         loss = 5.1 - nature.bleu / 12 + 3.4 * math.exp(-step / 420) + luck.gauss(0, 0.03)
         bleu = nature.bleu * (1 - math.exp(-step / 700)) + luck.gauss(0, 0.4) if complete else None
         curve.append(CurvePoint(step, step * 2048, step * 2048 / nature.pace, loss, bleu, bleu and max(0.0, bleu / 3)))
@@ -142,8 +142,8 @@ def _run(nature: Nature, seed: int, luck: random.Random, complete: bool) -> Seed
         peak_memory=round(nature.parameters * 80 * luck.uniform(0.98, 1.02)) if complete else None,
         largest_gradient=nature.gradient * luck.uniform(0.8, 1.2),
         median_gradient=0.9 * luck.uniform(0.9, 1.1),
-        at_tokens=_judged(nature, 0.93, luck, complete),
-        at_seconds=_judged(nature, 1.0, luck, complete),
+        at_tokens=_judged(nature, 1290, 0.93, luck, complete),
+        at_seconds=_judged(nature, steps, 1.0, luck, complete),
     )
 
 
@@ -193,6 +193,13 @@ def _row(middle: float, count: int, luck: random.Random) -> tuple[float, ...]:
     return tuple(value / sum(raw) for value in raw)
 
 
+def _probe_length(length: int, exact: float) -> ProbeLength:
+    low, high = max(0.0, exact - 5), min(100.0, exact + 5)
+    return ProbeLength(
+        length=length, strings=200, exact=exact, exact_low=low, exact_high=high, tokens=100 - (100 - exact) * 0.6
+    )
+
+
 def _probe(name: str, seeds: int, luck: random.Random) -> ProbeResult:
     runs = []
     for nature in NATURES:
@@ -201,6 +208,6 @@ def _probe(name: str, seeds: int, luck: random.Random) -> ProbeResult:
             lengths = []
             for length in (5, 10, 15, 20, 25, 30, 40):
                 exact = 100 / (1 + math.exp((length - limit) / 2)) * luck.uniform(0.95, 1)
-                lengths.append(ProbeLength(length, 200, exact, 100 - (100 - exact) * 0.6))
+                lengths.append(_probe_length(length, exact))
             runs.append(ProbeRun(nature.label, seed, nature.words, 1_200_000, 1500, 1_400_000, 110.0, tuple(lengths)))
     return ProbeResult(name, 5, 20, 50, tuple(runs))

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from regard.runs.compare.page_measures import Measure, Summary, cost, quality, standing, summarise
-from regard.runs.compare.page_numbers import duration, short, significant, size, whole
+from regard.runs.compare.report.formats import duration, short, significant, size, whole
+from regard.runs.compare.report.measures import Measure, Summary, cost, quality, standing, summarise
+from regard.runs.compare.report.tables import NAMES, Table, tables, to_csv
 from regard.runs.compare.results import Estimate
-from regard.runs.compare.tables import NAMES, Table, tables, to_csv
-from runs.compare.example_results import example_comparison
+from runs.compare.report.example_results import example_comparison
 
 
 def read(table: Table) -> list[dict[str, str]]:
@@ -77,8 +77,15 @@ def test_summary_over_seeds() -> None:
     assert summarise([None, None]) is None and summarise([]) is None
 
 
-def mark(better: int, *readings: float | Estimate | None, show: str = ".1f") -> list[str]:
-    measure = Measure("x", lambda run: None, lambda value: format(value, show), better)
+def test_memory_is_the_largest_of_the_seeds() -> None:
+    model = example_comparison(seeds=3).models[1]
+    peaks = [run.peak_memory or 0 for run in model.runs]
+    memory = next(m for m in cost(example_comparison(seeds=3)) if m.name.startswith("Peak memory")).summary(model)
+    assert memory is not None and (memory.value, memory.least, memory.most) == (max(peaks), min(peaks), max(peaks))
+
+
+def mark(better: int, *readings: float | Estimate | None, show: str = ".1f", alone: str = "") -> list[str]:
+    measure = Measure("x", lambda run: None, lambda value: format(value, show), better, alone=alone)  # type: ignore[arg-type]
     return standing(measure, [summarise([reading]) for reading in readings])
 
 
@@ -92,12 +99,32 @@ def test_no_winner_where_intervals_overlap() -> None:
 
 
 def test_figures_that_read_the_same_are_level_and_missing_ones_stand_aside() -> None:
-    assert mark(1, 1.04, 1.01, 0.5) == ["level", "level", ""]
-    assert mark(-1, None, 700.0, 900.0) == ["", "best", ""]
-    assert mark(1, math.nan, 2.0, 1.0) == ["", "best", ""]
+    first, second, third = Estimate(1.04, 1.03, 1.05), Estimate(1.01, 1.0, 1.02), Estimate(0.5, 0.4, 0.6)
+    assert mark(1, first, second, third) == ["level", "level", ""]
+    assert mark(-1, None, third, first) == ["", "best", ""]
+    assert mark(1, Estimate(math.nan, 0, 1), first, third) == ["", "best", ""]
     measure = Measure("steps", lambda run: None, str, -1)
     some, every = summarise([100.0, None]), summarise([300.0, 310.0])
     assert standing(measure, [some, every]) == ["", "best"]
+
+
+def test_one_run_without_an_interval_wins_nothing() -> None:
+    assert mark(1, 50.0, 10.0) == ["", ""]
+    assert mark(1, Estimate(50, 49, 51), 10.0) == ["", ""]
+    assert mark(1, 50.0, 10.0, alone="fastest") == ["fastest", ""]
+    assert mark(-1, 50.0, 10.0, None, alone="lowest") == ["", "lowest", ""]
+    assert mark(1, 50.01, 50.04, 10.0, alone="fastest") == ["", "", ""]
+    seeds = [summarise(readings) for readings in ([50.0, 51.0], [10.0, 11.0], [10.0, 50.5])]
+    measure = Measure("x", lambda run: None, str, 1, alone="fastest")
+    assert standing(measure, seeds[:2]) == ["best", ""] and standing(measure, seeds) == ["level", "", "level"]
+
+
+def test_only_costs_are_marked_with_one_seed() -> None:
+    comparison = example_comparison()
+    for _, measures in quality(comparison):
+        assert {m.name for m in measures if m.alone} == set()
+    assert [m.alone for m in cost(comparison)] == ["fewest", "fastest", "fastest", "fastest", "lowest", "", ""]
+    assert cost(comparison)[3].name == "Sentences a second, translating (beam 4, average log-probability)"
 
 
 def test_measures_read_what_they_say() -> None:
@@ -106,10 +133,17 @@ def test_measures_read_what_they_say() -> None:
     (tokens, at_tokens), (seconds, at_seconds) = quality(comparison)
     assert "2.64\u202fM target tokens" in tokens and "15\u202fmin" in seconds
     bleu = at_seconds[0].summary(model)
-    assert bleu is not None and bleu.mean == pytest.approx(sum(r.at_seconds.bleu.value for r in model.runs) / 2)
+    assert bleu is not None and bleu.value == pytest.approx(sum(r.at_seconds.bleu.value for r in model.runs) / 2)
     error = at_tokens[4].summary(model)
-    assert error is not None and at_tokens[4].show(error.mean) == "21.4\u202f%"
+    assert error is not None and at_tokens[4].show(error.value) == "21.4\u202f%"
     assert at_tokens[4].summary(comparison.models[0]) is None
+    assert at_tokens[4].missing == "no attention"
+    run = model.runs[0].at_seconds
+    assert [(m.name, m.of(model.runs[0])) for m in at_seconds[5:]] == [
+        ("Judged at step", run.step),
+        ("Training time until then", run.seconds),
+        ("Target tokens until then", run.tokens),
+    ]
     steps = cost(comparison)[0]
     assert steps.summary(comparison.models[0]) is None and steps.missing == "not reached"
 

@@ -4,8 +4,8 @@ import html
 from collections.abc import Sequence
 
 from regard.insight.text import language_of, visible
-from regard.runs.compare.figure_style import Look, Picture
-from regard.runs.compare.page_svg import inline
+from regard.runs.compare.report.style import Look, Picture
+from regard.runs.compare.report.svg import inline
 
 _SHAPES = {
     "o": '<circle cx="14" cy="6" r="4"/>',
@@ -69,7 +69,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], of: 
     """Return a table in a box that scrolls sideways; the first cell of each row names it.
 
     Args:
-        caption: HTML.
+        caption: escaped text.
         head: HTML of the heading row.
         rows: HTML of the cells.
         of: class.
@@ -79,14 +79,20 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], of: 
         f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
     )
     kind = f' class="{of}"' if of else ""
-    return box(
-        f"<table{kind}><caption><span>{caption}</span></caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-    )
+    named = f"<caption><span>{caption}</span></caption>"
+    return box(f"<table{kind}>{named}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>", caption)
 
 
-def box(content: str) -> str:
-    """Return a box that scrolls sideways, by the keyboard too."""
-    return f'<div class="wide" tabindex="0" role="group">{content}</div>'
+def box(content: str, label: str, of: str = "") -> str:
+    """Return a box that scrolls sideways, by the keyboard too.
+
+    Args:
+        content: HTML.
+        label: what is in it, for those who cannot see it: escaped text.
+        of: class besides its own.
+    """
+    kind = f"wide {of}" if of else "wide"
+    return f'<div class="{kind}" tabindex="0" role="group" aria-label="{label}">{content}</div>'
 
 
 def section(identity: str, title: str, how: str, content: str) -> str:

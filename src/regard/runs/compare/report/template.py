@@ -1,6 +1,6 @@
-"""The page of `regard.runs.compare.page`: markup, style and script; the values between `@` are filled in there."""
+"""The page that `page.py` fills in: markup, style and script; its values stand between `@`."""
 
-from regard.runs.compare.figure_style import COLOURS, DARK_COLOURS
+from regard.runs.compare.report.style import COLOURS, DARK_COLOURS
 
 
 def _variables(colours: tuple[str, ...]) -> str:
@@ -51,6 +51,7 @@ kbd { font: inherit; font-size: .85em; border: 1px solid var(--line); border-rad
   padding: .6rem 1.25rem; border: 0; background: var(--ground); box-shadow: 0 1px 0 var(--line);
 }
 .key legend { position: absolute; clip-path: inset(50%); }
+.key > span { align-self: center; color: var(--soft); font-size: .85rem; }
 .key label { display: inline-flex; align-items: center; gap: .35rem; cursor: pointer; min-height: 1.75rem; }
 .key input { accent-color: var(--focus); margin: 0; width: 1rem; height: 1rem; }
 .name { display: inline-flex; align-items: center; gap: .4rem; overflow-wrap: break-word; }
@@ -94,7 +95,7 @@ tbody th[scope=row], thead tr > :first-child { position: sticky; left: 0; backgr
 .big .words td { font-size: .85rem; color: var(--soft); min-width: 8rem; }
 .mark { font-size: .75rem; border-radius: 99px; padding: .05rem .5rem; white-space: nowrap; }
 .mark.best { color: var(--good); background: var(--good-ground); font-weight: 600; }
-.mark.level { color: var(--soft); border: 1px solid var(--line); }
+.mark.level, .mark.first { color: var(--soft); border: 1px solid var(--line); }
 .data { font-size: .8rem; }
 .data td, .data th { white-space: nowrap; padding-top: .15rem; padding-bottom: .15rem; }
 details { margin: .5rem 0; }
@@ -116,13 +117,14 @@ button {
 .one { min-width: 0; break-inside: avoid; }
 .one .text { margin: 0 0 .4rem; overflow-wrap: anywhere; }
 .one .none { color: var(--soft); margin: 0; font-style: italic; }
-.map { margin: 0; padding: 2px; }
+.map { margin: 0; padding: 2px; position: relative; }
 .map table { border-collapse: separate; border-spacing: 1px; font-size: .78rem; line-height: 1.2; }
 .map td {
   width: 1.4rem; min-width: 1.4rem; height: 1.3rem; padding: 0; text-align: center; vertical-align: middle;
   font-size: .62rem; color: transparent; border: 0; border-radius: 2px;
   background: rgb(var(--heat) / var(--w, 0)); box-shadow: inset 0 0 0 1px var(--line);
 }
+.map caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .map thead td { box-shadow: none; background: none; }
 .map th {
   font-weight: 400; min-width: 0; padding: 0 .3rem 0 0; border: 0; white-space: nowrap; vertical-align: middle;

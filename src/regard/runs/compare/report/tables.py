@@ -47,7 +47,10 @@ def tables(comparison: Comparison) -> dict[str, Table]:
 
 
 def to_csv(table: Table) -> str:
-    """Write a table as CSV (RFC 4180, `\\n` line ends): full precision, nothing for None, a heading line first."""
+    """Write a table as CSV (RFC 4180, `\\n` line ends): full precision, nothing for None, a heading line first.
+
+    Text is as it is: a spreadsheet that takes what begins with = + - @ for a formula has to be told that it is text.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
@@ -149,12 +152,14 @@ def _reach(comparison: Comparison) -> Table:
 def _probes(comparison: Comparison) -> Table:
     columns = (
         "probe", "model", "words", "parameters", "seed", "steps", "tokens", "seconds", "shortest_trained",
-        "longest_trained", "vocabulary", "length", "strings", "exact", "tokens_right",
+        "longest_trained", "vocabulary", "length", "strings", "exact",
+        "exact_low", "exact_high", "tokens_right",
     )  # fmt: skip
     rows = tuple(
         (
             probe.name, run.label, run.words, run.parameters, run.seed, run.steps, run.tokens, run.seconds,
-            probe.shortest, probe.longest, probe.vocabulary, at.length, at.strings, at.exact, at.tokens,
+            probe.shortest, probe.longest, probe.vocabulary, at.length, at.strings, at.exact,
+            at.exact_low, at.exact_high, at.tokens,
         )
         for probe in comparison.probes
         for run in probe.runs

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from regard.runs.compare.figure_panels import bin_name, mean_line
-from regard.runs.compare.figure_style import COLOURS, DARK_COLOURS, Panel, drawable, looks_of
-from regard.runs.compare.figures import NAMES, draw_panel, pictures, write_picture
-from regard.runs.compare.page_svg import inline
+from regard.runs.compare.report.figures import NAMES, draw_panel, pictures, write_picture
+from regard.runs.compare.report.panels import bin_name, mean_line
+from regard.runs.compare.report.style import COLOURS, DARK_COLOURS, Panel, drawable, looks_of
+from regard.runs.compare.report.svg import inline
 from regard.runs.compare.results import Comparison, ModelResult, Reach, ReachPoint
-from runs.compare.example_results import example_comparison
+from runs.compare.report.example_results import example_comparison
 
 
 def drawn(panel: Panel) -> tuple[Axes, list[str]]:
@@ -78,6 +78,56 @@ def test_seeds_are_thin_lines_and_their_mean_a_bold_one() -> None:
     assert "Bahdanau, seed 2" in says and "Bahdanau, mean of 3 seeds" in says
     single, _ = drawn(pictures(example_comparison())["curves"].panels[0])
     assert sum(len(line.get_xdata()) > 2 for line in single.lines) == 4  # type: ignore[arg-type]
+
+
+def test_seeds_without_a_curve_do_not_shift_the_names_of_others() -> None:
+    comparison = example_comparison(seeds=3)
+    runs = comparison.models[0].runs
+    comparison = changed(comparison, runs=(replace(runs[0], curve=()), *runs[1:]))
+    _, says = drawn(pictures(comparison)["curves"].panels[0])
+    assert [s for s in says if s.startswith("no attention, seed") and ":" not in s] == [
+        "no attention, seed 2",
+        "no attention, seed 3",
+    ]
+
+
+def test_each_run_is_marked_where_it_is_judged() -> None:
+    comparison = example_comparison()
+    run = comparison.models[1].runs[0]
+    tokens, seconds = (replace(run.at_tokens, step=run.curve[k].step, seconds=run.curve[k].seconds) for k in (2, 5))
+    run = replace(run, at_tokens=tokens, at_seconds=seconds)
+    comparison = replace(comparison, models=(replace(comparison.models[1], runs=(run,)),))
+    steps, time, *_ = pictures(comparison)["curves"].panels
+    for panel, x, point in ((steps, tokens.step, run.curve[2]), (time, seconds.seconds / 60, run.curve[5])):
+        axes, says = drawn(panel)
+        (ring,) = [line for line in axes.lines if len(line.get_xdata()) == 1]  # type: ignore[arg-type]
+        assert list(ring.get_xydata()[0]) == pytest.approx([x, point.loss])
+        assert any(s.startswith(f"Bahdanau: judged at step {point.step}") for s in says)
+
+
+def test_bars_show_what_seeds_span() -> None:
+    comparison = example_comparison(seeds=3)
+    speeds = [run.tokens_per_second for run in comparison.models[0].runs]
+    axes, says = drawn(pictures(comparison)["speed"].panels[0])
+    assert tuple(axes.lines[0].get_xdata()) == (min(speeds), max(speeds))  # type: ignore[arg-type]
+    assert axes.patches[0].get_width() == pytest.approx(sum(speeds) / 3)  # type: ignore[attr-defined]
+    assert any(s.startswith("no attention: ") and "seeds" in s for s in says)
+    single, _ = drawn(pictures(example_comparison())["speed"].panels[0])
+    assert not single.lines
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_probes_have_intervals_over_all_seeds(seeds: int) -> None:
+    comparison = example_comparison(seeds=seeds, models=False)
+    runs = [run for run in comparison.probes[0].runs if run.label == "Bahdanau"]
+    at = [next(one for one in run.lengths if one.length == 20) for run in runs]
+    ends = (min(one.exact_low for one in at), max(one.exact_high for one in at))
+    axes, says = drawn(pictures(comparison)["probes"].panels[0])
+    bars = [tuple(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
+    assert len(bars) == 4 * 7 and ends in bars
+    said = next(s for s in says if s.startswith("Bahdanau, length 20, "))
+    assert f"95 % interval {ends[0]:.1f} to {ends[1]:.1f}" in said
+    assert ("Bahdanau, seed 2" in says) == (seeds == 3)
 
 
 def test_mean_of_lines_of_unequal_length() -> None:

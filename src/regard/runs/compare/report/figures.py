@@ -6,19 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regard.files import write_whole
-from regard.runs.compare.figure_panels import (
-    bar_panel,
-    curve_panel,
-    gradient_panel,
-    length_panel,
-    probe_panel,
-    quality_panel,
-    reach_panel,
-    time_panel,
-)
-from regard.runs.compare.figure_style import INK, SIZE, Look, Panel, Pen, Picture, drawable, letters, looks_of
-from regard.runs.compare.page_measures import summarise
-from regard.runs.compare.page_numbers import duration, short, significant, size
+from regard.runs.compare.report.formats import duration, short, significant, size
+from regard.runs.compare.report.log_panels import gradient_panel, reach_panel, time_panel
+from regard.runs.compare.report.measures import Over, largest, summarise
+from regard.runs.compare.report.panels import bar_panel, curve_panel, length_panel, probe_panel, quality_panel
+from regard.runs.compare.report.style import INK, SIZE, Look, Panel, Pen, Picture, drawable, letters, looks_of
 from regard.runs.compare.results import Comparison, CurvePoint, Judged, SeedRun
 
 if TYPE_CHECKING:
@@ -173,20 +165,18 @@ def _curves(comparison: Comparison, looks: dict[str, Look]) -> tuple[Panel, ...]
 
 def _speed(comparison: Comparison, looks: dict[str, Look]) -> tuple[Panel, ...]:
     panels = []
-    kinds: tuple[tuple[str, str, Callable[[SeedRun], float | None], Callable[[float], str]], ...] = (
-        ("Training", "target tokens a second", lambda r: r.tokens_per_second, short),
-        ("Translating", "sentences a second", lambda r: r.at_tokens.sentences_per_second, significant),
-        ("Peak memory, training", "", lambda r: r.peak_memory, size),
+    kinds: tuple[tuple[str, str, Callable[[SeedRun], float | None], Callable[[float], str], Over], ...] = (
+        ("Training", "target tokens a second", lambda r: r.tokens_per_second, short, summarise),
+        ("Translating", "sentences a second", lambda r: r.at_tokens.sentences_per_second, significant, summarise),
+        ("Peak memory, training", "", lambda r: r.peak_memory, size, largest),
     )
-    for title, across, of, show in kinds:
-        values = [
-            (m.label, s.mean, show(s.mean)) for m in comparison.models if (s := summarise([of(r) for r in m.runs]))
-        ]
+    for title, across, of, show, over in kinds:
+        values = [(m.label, s) for m in comparison.models if (s := over([of(r) for r in m.runs]))]
         if values:
-            panels.append(bar_panel(title, looks, values, across))
-    sizes = [(model.label, float(model.parameters), short(model.parameters)) for model in comparison.models]
+            panels.append(bar_panel(title, looks, values, show, across))
+    sizes = [(m.label, s) for m in comparison.models if (s := summarise([float(m.parameters)]))]
     if sizes:
-        panels.append(bar_panel("Parameters", looks, sizes, ""))
+        panels.append(bar_panel("Parameters", looks, sizes, short, ""))
     return tuple(panels)
 
 
@@ -203,10 +193,10 @@ def _reach(comparison: Comparison, looks: dict[str, Look]) -> tuple[Panel, ...]:
     reaches = [model.reach for model in comparison.models if model.reach]
     panels = []
     if any(reach.encoder for reach in reaches):
-        across = "tokens back from the source's end"
+        across = "tokens read since"
         panels.append(reach_panel(comparison, looks, "Encoder's last state", across, lambda r: r.encoder))
     if any(reach.output for reach in reaches):
-        across = "tokens read between source and target token"
+        across = "tokens read in between, of source and target"
         panels.append(reach_panel(comparison, looks, "Each output", across, lambda r: r.output))
     return tuple(panels)
 

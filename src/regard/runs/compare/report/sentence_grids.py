@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from regard.insight.text import language_of
-from regard.runs.compare.figure_style import Look
-from regard.runs.compare.page_markup import name, phrase, text
+from regard.runs.compare.report.markup import box, name, phrase, text
+from regard.runs.compare.report.style import Look
 from regard.runs.compare.results import Said, SentenceResult
 
 _LEAST_SHOWN = 0.005
@@ -42,10 +42,8 @@ def _grid(one: Said, result: SentenceResult, look: Look) -> str:
         for word, row in zip(one.words, one.weights or (), strict=False)
     )
     label = f"What {text(look.label)} looked at: target words down, source words across"
-    return (
-        f'<div class="map wide" tabindex="0" role="group" aria-label="{label}"><table>'
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    named = f"<caption>{label}</caption>"
+    return box(f"<table>{named}<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>", label, "map")
 
 
 def _cell(weight: float) -> str:

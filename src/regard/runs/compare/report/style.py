@@ -118,6 +118,18 @@ class Pen:
         (dot,) = self.axes.plot([x], [y], look.marker, color=look.colour, markersize=7.0, markeredgewidth=0, zorder=4)
         self.note(dot, look, says)
 
+    def ring(self, look: Look, x: float, y: float, says: str) -> None:
+        """Draw a ring around a place on a model's line."""
+        (ring,) = self.axes.plot(
+            [x], [y], "o", color="none", markeredgecolor=look.colour, markersize=11.0, markeredgewidth=1.6, zorder=5
+        )
+        self.note(ring, look, says)
+
+    def span(self, look: Look, row: float, low: float, high: float, says: str) -> None:
+        """Draw a thin flat line with ends from `low` to `high`, over a bar."""
+        (line,) = self.axes.plot([low, high], [row, row], "|-", color=INK, linewidth=1.2, markersize=8.0, zorder=4)
+        self.note(line, look, says)
+
     def band(self, look: Look, xs: Sequence[float], low: Sequence[float], high: Sequence[float], says: str) -> None:
         """Fill the space between two lines in a model's colour, faintly."""
         band = self.axes.fill_between(xs, low, high, color=look.colour, alpha=0.16, linewidth=0, zorder=1)

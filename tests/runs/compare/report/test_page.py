@@ -8,9 +8,9 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from regard.runs.compare.page import plain, render_comparison, write_comparison
-from regard.runs.compare.results import Comparison, Said
-from runs.compare.example_results import example_comparison
+from regard.runs.compare.report.page import render_comparison, write_comparison
+from regard.runs.compare.results import Comparison, Estimate, Said
+from runs.compare.report.example_results import example_comparison
 
 SECTIONS = ["setting", "verdict", "length", "curves", "speed", "reach", "sentences", "probes", "notes", "data"]
 NASTY = "</script><img src=x onerror=alert(1)>\"' & \u202eevil\u200f @DATA@ @CONTENT@ #0072b2"
@@ -78,7 +78,7 @@ def test_all_files_are_there_and_nothing_else(written: tuple[Comparison, Path, l
         if path.suffix == ".png":
             height, width = matplotlib.image.imread(path).shape[:2]
             assert height > 300 and width > 800
-    assert json.loads((folder / "comparison.json").read_text("utf-8")) == plain(comparison.to_json())
+    assert json.loads((folder / "comparison.json").read_text("utf-8")) == comparison.to_json()
     with open(folder / "speed.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     speeds = [s for model in comparison.models for s in model.speed]
@@ -114,8 +114,11 @@ def test_everything_can_be_read_without_script_and_without_eyes(page: str) -> No
     assert all(picture["role"] == "img" and len(str(picture["aria-label"])) > 20 for picture in pictures)
     kinds = [tag for tag, _ in reader.tags]
     maps = [attributes for _, attributes in reader.tags if "map" in str(attributes.get("class", "")).split()]
-    assert kinds.count("caption") == kinds.count("table") - len(maps)
-    assert len(maps) == 4 * 3 and all(entry["tabindex"] == "0" and entry["aria-label"] for entry in maps)
+    assert kinds.count("caption") == kinds.count("table") and len(maps) == 4 * 3
+    focusable = [attributes for _, attributes in reader.tags if "tabindex" in attributes]
+    assert len(focusable) == kinds.count("table")
+    assert all(entry["tabindex"] == "0" and len(str(entry["aria-label"])) > 8 for entry in focusable)
+    assert '<th scope="col"></th>' not in page
     assert kinds.count("script") == 2
 
 
@@ -128,6 +131,8 @@ def test_the_verdict_gives_figures_seeds_and_intervals(written: tuple[Comparison
     table = table[: table.index("</table>")]
     assert f">{mean:.1f} " in table and f"[{low:.1f} – {high:.1f}]" in table
     assert "seeds " in table and "not reached" in table and "not apart" in table
+    assert '<span class="soft">no attention</span>' in table and ">best<" in table
+    assert '<th scope="row">Judged at step</th><td>1\u202f290</td>' in table
 
 
 def test_sentences_stand_beside_their_maps(page: str) -> None:
@@ -145,6 +150,31 @@ def test_one_model_ahead_is_said_so_and_overlap_is_no_win() -> None:
     assert "no model is ahead in BLEU" in even and "has the highest BLEU" not in even
     assert '<ul class="verdict">' not in render_comparison(replace(comparison, models=comparison.models[:1]))
     assert Reader(even).sections == ["setting", "verdict", "length", "curves", "speed", "reach", "notes", "data"]
+
+
+def test_one_run_without_an_interval_is_not_called_best() -> None:
+    comparison = example_comparison(probes=False, sentences=False)
+    table = render_comparison(comparison)
+    table = table[table.index('class="big"') :]
+    table = table[: table.index("</table>")]
+    rows = {match[1]: match[2] for match in re.finditer(r'<th scope="row">([^<]*)</th>(.*?)</tr>', table)}
+    assert "mark" not in rows["Loss of the references"] + rows["Alignment error rate"] + rows["Exactly right"]
+    assert "mark level" in rows["BLEU"] and ">fastest<" in rows["Target tokens a second, training"]
+    assert ">lowest<" in rows["Peak memory, training"] and "mark best" not in rows["Peak memory, training"]
+    models = tuple(
+        replace(m, runs=tuple(replace(r, at_tokens=replace(r.at_tokens, bleu=Estimate(30.0 + k))) for r in m.runs))
+        for k, m in enumerate(comparison.models)
+    )
+    without = render_comparison(replace(comparison, models=models))
+    assert "BLEU without intervals, so that none is called the best" in without
+
+
+def test_probes_show_their_intervals(page: str) -> None:
+    part = page[page.index('<section id="probes"') :]
+    assert re.search(r"<small>seeds [\d.]+ – [\d.]+</small><small>\[[\d.]+ – [\d.]+\]</small>", part)
+    with_one = render_comparison(example_comparison(models=False))
+    at = example_comparison(models=False).probes[0].runs[0].lengths[2]
+    assert f"{at.exact:.1f} <small>[{at.exact_low:.1f} – {at.exact_high:.1f}]</small>" in with_one
 
 
 def test_probes_only() -> None:
@@ -172,7 +202,7 @@ def test_hostile_text_stays_text() -> None:
     assert "\u202e" not in page[: page.index('id="comparison"')] and '"</' not in page
     shown = NASTY.replace("\u202e", "").replace("\u200f", "")
     assert sum(text.strip() == shown for text in reader.texts) >= 8
-    assert data_of(page) == plain(comparison.to_json())
+    assert data_of(page) == comparison.to_json()
 
 
 def test_what_is_not_finite_does_not_cost_the_comparison(tmp_path: Path) -> None:

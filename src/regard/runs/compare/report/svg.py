@@ -6,8 +6,8 @@ import re
 
 from regard.insight.palette import INK
 from regard.insight.text import visible
-from regard.runs.compare.figure_style import BAND, COLOURS, LINE, SOFT, Panel, Pen
-from regard.runs.compare.figures import draw_panel
+from regard.runs.compare.report.figures import draw_panel
+from regard.runs.compare.report.style import BAND, COLOURS, LINE, SOFT, Panel, Pen
 
 _VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", BAND: "--band"} | {
     colour: f"--m{number}" for number, colour in enumerate(COLOURS)

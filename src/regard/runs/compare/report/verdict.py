@@ -2,13 +2,26 @@
 
 from collections.abc import Sequence
 
-from regard.runs.compare.figure_style import Look
-from regard.runs.compare.page_markup import box, name, phrase, text
-from regard.runs.compare.page_measures import Measure, Summary, cost, quality, standing
-from regard.runs.compare.page_numbers import whole
+from regard.runs.compare.report.formats import whole
+from regard.runs.compare.report.markup import box, name, phrase, text
+from regard.runs.compare.report.measures import Measure, Summary, cost, quality, standing
+from regard.runs.compare.report.style import Look
 from regard.runs.compare.results import Comparison
 
-_MARKS = {"best": '<span class="mark best">best</span>', "level": '<span class="mark level">not apart</span>'}
+_MARKS = {
+    "best": '<span class="mark best">best</span>',
+    "level": '<span class="mark level">not apart</span>',
+    "fastest": '<span class="mark first">fastest</span>',
+    "fewest": '<span class="mark first">fewest</span>',
+    "lowest": '<span class="mark first">lowest</span>',
+}
+HOW = (
+    "Two questions: who is ahead after having read the same amount of text, and who after the same time? A figure "
+    f"marked {_MARKS['best']} is apart from all others: neither 95\u00a0% intervals nor seeds overlap. Where they do, "
+    f"chance may have decided, and the models are marked {_MARKS['level']}. {_MARKS['lowest']}, {_MARKS['fewest']} and "
+    f"{_MARKS['fastest']} are of one run each, without an interval: by how much another run would differ is not known."
+)
+"""How the table is read, as HTML."""
 
 
 def verdict(comparison: Comparison, looks: dict[str, Look]) -> str:
@@ -30,24 +43,26 @@ def _winner(comparison: Comparison, heading: str, measure: Measure) -> str:
         for model, summary, mark in zip(comparison.models, summaries, marks, strict=True)
         if summary is not None
     ]
-    found.sort(key=lambda entry: -entry[1].mean)
+    found.sort(key=lambda entry: -entry[1].value)
     if not found:
         return f"{heading}: no {measure.name}."
-    ahead = [(label, summary) for label, summary, mark in found if mark] or [found[0][:2]]
-    behind = [(label, summary) for label, summary, mark in found if not mark and label != ahead[0][0]]
+    ahead = [(label, summary) for label, summary, mark in found if mark]
+    if not ahead:
+        listed = _listed([(label, summary) for label, summary, _ in found], measure)
+        return f"{heading}: {measure.name} without intervals, so that none is called the best: {listed}."
+    behind = [(label, summary) for label, summary, mark in found if not mark]
     listed = _listed(ahead, measure)
     if len(ahead) == 1:
         first = f"{heading}, {listed} has the highest {measure.name}, apart from all others."
+    elif behind:
+        first = f"{heading}, {listed} are ahead in {measure.name}; these are not apart: their intervals overlap."
     else:
-        everyone = "all" if not behind else "these"
-        first = f"{heading}, {listed} are ahead in {measure.name}; {everyone} are not apart: their intervals overlap."
-        if not behind:
-            first = f"{heading}, no model is ahead in {measure.name}: the intervals of {listed} overlap."
+        first = f"{heading}, no model is ahead in {measure.name}: the intervals of {listed} overlap."
     return first + (f" Behind: {_listed(behind, measure)}." if behind else "")
 
 
 def _listed(entries: Sequence[tuple[str, Summary]], measure: Measure) -> str:
-    parts = [f"<b>{phrase(label)}</b> ({measure.show(summary.mean)})" for label, summary in entries]
+    parts = [f"<b>{phrase(label)}</b> ({measure.show(summary.value)})" for label, summary in entries]
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -78,12 +93,13 @@ def _table(comparison: Comparison, looks: dict[str, Look]) -> str:
     below = "Below each figure its 95 % interval, [low – high]."
     if seeds > 1:
         below = (
-            f"Figures are means of {seeds} seeds; below them the least and the greatest, and the 95 % interval, "
-            "[low – high], from the lowest end of any seed to the highest."
+            f"Figures are means of {seeds} seeds, of memory the largest; below them the least and the greatest, and "
+            "the 95 % interval, [low – high], from the lowest end of any seed to the highest."
         )
     caption = f"All models on the test part. {below}"
-    top = f"<caption><span>{caption}</span></caption><thead><tr><td></td>{head}</tr></thead>"
-    return box(f'<table class="big">{top}{body}</table>')
+    corner = '<th scope="col">measured</th>'
+    top = f"<caption><span>{caption}</span></caption><thead><tr>{corner}{head}</tr></thead>"
+    return box(f'<table class="big">{top}{body}</table>', "All models on the test part")
 
 
 def _plain(title: str, cells: Sequence[str], of: str = "") -> str:
@@ -106,7 +122,7 @@ def _cell(measure: Measure, summary: Summary | None, mark: str) -> str:
     if summary is None:
         return f'<span class="soft">{measure.missing}</span>'
     show = measure.show
-    value = show(summary.mean)
+    value = show(summary.value)
     parts = [f"<b>{value}</b>" if mark == "best" else value]
     if mark:
         parts.append(_MARKS[mark])

@@ -1,0 +1,50 @@
+"""The encoder of recurrent models that read a source as it is written or the other way round."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from regard.layers import DroppedEmbedding, Recurrent, RecurrentState
+from regard.layers.recurrent import reverse_words
+
+Order = Callable[[Tensor, Tensor], Tensor]
+"""Vectors of positions (B, S, ·) and lengths (B,) → the same in the order of reading, and back again."""
+
+
+def as_written(x: Tensor, lengths: Tensor) -> Tensor:
+    """The order of reading that changes nothing."""
+    return x
+
+
+def source_order(reverse_source: bool) -> Order:
+    """The words of the source from the last to the first, and then `<eos>`; or as written."""
+    return reverse_words if reverse_source else as_written
+
+
+class Encoder(nn.Module):
+    """Embedding and recurrent layers.
+
+    Args:
+        embedding: of the source.
+        order: in which it is read.
+        recurrent: the layers.
+    """
+
+    def __init__(self, embedding: DroppedEmbedding, order: Order, recurrent: Recurrent) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.order = order
+        self.recurrent = recurrent
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, RecurrentState]:
+        """Read embedded sources (B, S, E).
+
+        Returns:
+            states in the order of the source, whichever way it was read, (B, S, D·W), D directions; and what each layer
+            ends with, (B, L, D·W) by name: the forward direction after the last position that it reads, the backward
+            one after the first.
+        """
+        states, last = self.recurrent(self.order(x, lengths), lengths)
+        width = states.shape[2]
+        joined = {name: part.reshape(part.shape[0], -1, width) for name, part in last.items()}
+        return self.order(states, lengths), joined
