@@ -53,7 +53,8 @@ class Whole:
         Returns:
             outputs (B, S, W), zero where padded, and the state after each sequence's last position, (1, B, W) each.
         """
-        return run(network, x, state)
+        y, last = run(network, x, state)
+        return y.contiguous(), last  # torch gives a view
 
 
 class Pieces:
@@ -200,7 +201,7 @@ class Recurrent(nn.Module):
                 outputs.append(reverse(y, lengths) if backward else y)
                 lasts.append(last)
             x = torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]
-        return x, [torch.cat(same).transpose(0, 1) for same in zip(*lasts, strict=True)]
+        return x, [torch.cat([part.transpose(0, 1) for part in same], 1) for same in zip(*lasts, strict=True)]
 
 
 def _longest_first(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Reader]:

@@ -132,7 +132,8 @@ class Decoder(nn.Module):
             states[0] = states[0] + 0.0 * self.cells.step(inputs, context, state)[0]
         together = torch.stack(contexts)  # (T, B, 2n)
         self.cross.seen(torch.stack(queries, 1)[:, None], together.transpose(0, 1)[:, None], known.keys, mask)
-        return self.read(torch.stack(states), embedded, together).transpose(0, 1)
+        # a copy and no view: sharding hooks what a block returns
+        return self.read(torch.stack(states), embedded, together).transpose(0, 1).contiguous()
 
     def step(self, tokens: Tensor, hidden: Tensor, known: KeysValues, mask: Mask) -> tuple[Tensor, Tensor]:
         """One position of each hypothesis.

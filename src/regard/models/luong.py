@@ -24,10 +24,10 @@ from regard.layers import (
     State,
     StepwiseAttention,
 )
-from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
+from regard.models.encoder_decoder import Memory, ModelConfig
 from regard.models.luong_attention import Focus, Global, LocalMonotonic, LocalPredictive
 from regard.models.luong_decoder import Decoder, FeedingDecoder, PlainDecoder
-from regard.models.recurrent_encoder import Encoder, source_order
+from regard.models.recurrent_encoder import Encoder, RecurrentReader, source_order
 
 ScoreName = Literal["dot", "general", "concat"]
 AttentionName = Literal["global", "local-m", "local-p"]
@@ -81,7 +81,7 @@ class LuongConfig(ModelConfig):
         )
 
 
-class Luong(EncoderDecoder):
+class Luong(RecurrentReader):
     """Luong's encoder–decoder with attention.
 
     Args:
@@ -91,24 +91,8 @@ class Luong(EncoderDecoder):
     """
 
     def __init__(self, config: LuongConfig, encoder: Encoder, decoder: Decoder, output: nn.Linear) -> None:
-        super().__init__(config, output)
-        self.encoder = encoder
+        super().__init__(config, encoder, output)
         self.decoder = decoder
-
-    def reading_order(self, source_lengths: Tensor, longest: int) -> Tensor:
-        """See `EncoderDecoder.reading_order`."""
-        places = super().reading_order(source_lengths, longest)
-        return self.encoder.order(places[..., None], source_lengths)[..., 0]
-
-    def embed(self, source: Tensor) -> Tensor:
-        """See `EncoderDecoder.embed`."""
-        x: Tensor = self.encoder.embedding(source)
-        return x
-
-    def encode(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
-        """See `EncoderDecoder.encode`."""
-        states, last = self.encoder(embedded, source_lengths)
-        return Memory(states, source_lengths, last)
 
     def decode(self, memory: Memory, target: Tensor) -> Tensor:
         """See `EncoderDecoder.decode`."""

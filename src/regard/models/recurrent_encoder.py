@@ -1,4 +1,4 @@
-"""The encoder of recurrent models that read a source as it is written or the other way round."""
+"""What recurrent models have in common that read a source as it is written or the other way round."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from regard.layers import DroppedEmbedding, Recurrent, RecurrentState
 from regard.layers.recurrent import reverse_words
+from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
 
 Order = Callable[[Tensor, Tensor], Tensor]
 """Vectors of positions (B, S, ·) and lengths (B,) → the same in the order of reading, and back again."""
@@ -48,3 +49,32 @@ class Encoder(nn.Module):
         width = states.shape[2]
         joined = {name: part.reshape(part.shape[0], -1, width) for name, part in last.items()}
         return self.order(states, lengths), joined
+
+
+class RecurrentReader(EncoderDecoder):
+    """An encoder–decoder model that reads its source so.
+
+    Args:
+        config: kept as `config`, for saving beside the weights.
+        encoder: reads.
+        output: projection of hidden states to the target vocabulary, without a bias.
+    """
+
+    def __init__(self, config: ModelConfig, encoder: Encoder, output: nn.Linear) -> None:
+        super().__init__(config, output)
+        self.encoder = encoder
+
+    def reading_order(self, source_lengths: Tensor, longest: int) -> Tensor:
+        """See `EncoderDecoder.reading_order`."""
+        places = super().reading_order(source_lengths, longest)
+        return self.encoder.order(places[..., None], source_lengths)[..., 0]
+
+    def embed(self, source: Tensor) -> Tensor:
+        """See `EncoderDecoder.embed`."""
+        x: Tensor = self.encoder.embedding(source)
+        return x
+
+    def encode(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
+        """See `EncoderDecoder.encode`; of what both directions end with, the forward one's is the first half."""
+        states, last = self.encoder(embedded, source_lengths)
+        return Memory(states, source_lengths, last)

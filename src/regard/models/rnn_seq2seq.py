@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from regard.layers import DroppedEmbedding, Maxout, Recurrent, RecurrentState, State
 from regard.layers.dropout import Dropout
 from regard.layers.recurrent import STATES, CellKind
-from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
-from regard.models.recurrent_encoder import Encoder, source_order
+from regard.models.encoder_decoder import Memory, ModelConfig
+from regard.models.recurrent_encoder import Encoder, RecurrentReader, source_order
 
 ContextKind = Literal["first", "every"]
 
@@ -253,7 +253,7 @@ class Decoder(nn.Module):
         return self.dropout(self.readout(states, inputs)), state
 
 
-class RNNSeq2Seq(EncoderDecoder):
+class RNNSeq2Seq(RecurrentReader):
     """Two recurrent networks and one vector between them.
 
     Args:
@@ -263,24 +263,8 @@ class RNNSeq2Seq(EncoderDecoder):
     """
 
     def __init__(self, config: RNNSeq2SeqConfig, encoder: Encoder, decoder: Decoder, output: nn.Linear) -> None:
-        super().__init__(config, output)
-        self.encoder = encoder
+        super().__init__(config, encoder, output)
         self.decoder = decoder
-
-    def reading_order(self, source_lengths: Tensor, longest: int) -> Tensor:
-        """See `EncoderDecoder.reading_order`."""
-        places = super().reading_order(source_lengths, longest)
-        return self.encoder.order(places[..., None], source_lengths)[..., 0]
-
-    def embed(self, source: Tensor) -> Tensor:
-        """See `EncoderDecoder.embed`."""
-        x: Tensor = self.encoder.embedding(source)
-        return x
-
-    def encode(self, embedded: Tensor, source_lengths: Tensor) -> Memory:
-        """See `EncoderDecoder.encode`; of what both directions end with, the forward one's is the first half."""
-        states, last = self.encoder(embedded, source_lengths)
-        return Memory(states, source_lengths, last)
 
     def decode(self, memory: Memory, target: Tensor) -> Tensor:
         """See `EncoderDecoder.decode`; only `memory.last` is read."""

@@ -1,11 +1,19 @@
-"""What machine a measurement was taken on, in words that tell one from another."""
+"""What a run was trained on and has used, and what machine a measurement was taken on."""
 
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from regard.runs.memory import earlier_peak, peak_memory
+
 CPUINFO = Path("/proc/cpuinfo")
+
+
+def resources(device: torch.device, earlier: Path) -> dict[str, Any]:
+    """For a run's result.json: the most memory so far, and the machine; `earlier` is that of an interrupted part."""
+    return {"peak_memory": max(peak_memory(), earlier_peak(earlier)), "machine": machine_words(device)}
 
 
 def machine_words(device: torch.device) -> str:

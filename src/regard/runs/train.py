@@ -30,8 +30,7 @@ from regard.runs.claim import DATA, PREPARED, check_data, check_directory, only_
 from regard.runs.corpus import Corpus, join_corpus, prepare_corpus
 from regard.runs.directory import CHECKPOINTS, RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
 from regard.runs.examples import TrainingExamples
-from regard.runs.machine import machine_words
-from regard.runs.memory import earlier_peak, peak_memory
+from regard.runs.machine import resources
 from regard.runs.recipe import Recipe, recipe_toml
 from regard.runs.snapshots import save_snapshot
 from regard.runs.validation import Validator
@@ -298,8 +297,7 @@ class Run:
             "target_tokens": progress.tokens,
             "seconds": progress.seconds,
             "processes": self.processes.count,
-            "peak_memory": max(peak_memory(), earlier_peak(self.out / "result.json")),
-            "machine": machine_words(self.device),
+            **resources(self.device, self.out / "result.json"),
             "weights": chosen,
             "validation": dict(metrics),
         }

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 import torch
 
 from regard.data.probes import write_probe
@@ -278,7 +277,7 @@ def test_minutes_are_steps_of_each_model(tmp_path: Path) -> None:
         assert model.runs[0].at_tokens.step == least // plan["validate_every"] * plan["validate_every"]
     assert len({model.runs[0].at_tokens.tokens for model in found.models}) == 1
     at = "; ".join(f"{model.label} {model.runs[0].at_seconds.step:,}" for model in found.models)
-    assert found.setting["judged after"].endswith(f"minutes of training steps, of 0.01 asked for, step {at}")
+    assert found.setting["judged after"].endswith(f"minutes of training steps (0.01 asked for), steps: {at}")
 
     # with another seed, and with what doesn't change a step, the plan stays as it is
     kept, train = (tmp_path / "out" / "plan.json").read_text(), Trainer()

@@ -81,11 +81,11 @@ def _points(group: Group, common_seconds: float, runs: Mapping[str, Sequence[See
     """The steps at which models were judged; of several seeds, each one's."""
     first = next(iter(runs.values()))[0].at_tokens
     asked = group.plan.budget.get("minutes")
-    after = f", of {asked:g} asked for" if asked is not None else ""
+    after = f" ({asked:g} asked for)" if asked is not None else ""
     steps = "; ".join(f"{label} {', '.join(f'{one.at_seconds.step:,}' for one in of)}" for label, of in runs.items())
     return (
         f"equal tokens: {first.tokens:,} target tokens, step {first.step:,} of each; equal minutes: "
-        f"{common_seconds / 60:.2f} minutes of training steps{after}, step {steps}"
+        f"{common_seconds / 60:.2f} minutes of training steps{after}, steps: {steps}"
     )
 
 
