@@ -332,8 +332,10 @@ function follow() {
 addEventListener("hashchange", follow);
 """
 
-TEMPLATE = (
-    """<!DOCTYPE html>
+
+def page_head(style: str) -> str:
+    """The head of a page that loads nothing and may request nothing; `@TITLE@` and `@FONT@` are to be filled in."""
+    return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -342,12 +344,14 @@ TEMPLATE = (
     base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>@TITLE@</title>
-<style>"""
-    + STYLE
-    + "@FONT@"
-    + """</style>
+<style>{style}@FONT@</style>
 </head>
-<body>
+"""
+
+
+TEMPLATE = (
+    page_head(STYLE)
+    + """<body>
 <main>
 <h1>@TITLE@</h1>
 <p class="hint">Point at a word, or move to it with <kbd>Tab</kbd> and the arrow keys: the darker a word of the other

@@ -39,6 +39,7 @@ def test_points_of_a_run(history: History) -> None:
     assert [history.tokens_at(number) for number in range(1, 6)] == [100, 400, 500, 600, 700]
     assert [history.seconds_at(number) for number in range(1, 6)] == [0.5, 1.0, 2.0, 3.0, 4.0]
     assert history.gradients.max() == 7.0
+    assert history.tokens_per_second() == 100.0  # of 200, 600, 100, 100, 100
     curve = history.curve()
     assert [(point.step, point.tokens, point.seconds, point.loss, point.bleu) for point in curve] == [
         (2, 400, 1.0, 3.0, 20.0),

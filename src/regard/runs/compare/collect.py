@@ -47,6 +47,11 @@ class History:
         """Seconds of training until a step."""
         return float(self.seconds[step - 1])
 
+    def tokens_per_second(self) -> float:
+        """The median over steps, so that other work on the machine for a while doesn't count."""
+        pace = np.diff(self.tokens, prepend=0.0) / np.diff(self.seconds, prepend=0.0)
+        return float(np.median(pace))
+
     def curve(self) -> tuple[CurvePoint, ...]:
         """The validations."""
         return tuple(

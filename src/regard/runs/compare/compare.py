@@ -192,7 +192,7 @@ def _seed_run(member: Member, history: History, target_loss: float, at_tokens: J
         training_loss=history.training_loss(),
         steps_to_target=reached,
         seconds_to_target=None if reached is None else history.seconds_at(reached),
-        tokens_per_second=history.tokens_at(steps) / history.seconds_at(steps),
+        tokens_per_second=history.tokens_per_second(),
         peak_memory=read_json(member.directory / RESULT).get("peak_memory"),
         largest_gradient=float(history.gradients.max()),
         median_gradient=float(median(history.gradients)),

@@ -78,7 +78,7 @@ class SeedRun:
         curve: its validations.
         training_loss: of the steps, thinned to at most 200 points (step, tokens, seconds, mean loss since the last).
         steps_to_target, seconds_to_target: when the validation loss first was at most the comparison's target.
-        tokens_per_second: target tokens, of training steps alone.
+        tokens_per_second: target tokens, of training steps alone: the median step.
         peak_memory: of the training process.
         largest_gradient: norm of all gradients before clipping, the largest of all steps; `median_gradient` the median.
         at_tokens: after as many target tokens as every model saw.
@@ -127,9 +127,9 @@ class Reach:
     """How far the past reaches in a trained model, by gradients with respect to each source embedding.
 
     Attributes:
-        encoder: of the encoder's state at the source's last position, by tokens from there back.
-        output: of the log-probability of each token of the reference, by the tokens that lie between when the source
-            is read first and the target after it.
+        encoder: of the encoder's state at the position it reads last, by how many tokens it has read since.
+        output: of the log-probability of each token of the reference, by the tokens read from there to the source's
+            end, in the encoder's order, and on to the target token.
     """
 
     encoder: tuple[ReachPoint, ...]

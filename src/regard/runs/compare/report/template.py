@@ -1,5 +1,6 @@
 """The page that `page.py` fills in: markup, style and script; its values stand between `@`."""
 
+from regard.insight.page_template import page_head
 from regard.runs.compare.report.style import COLOURS, DARK_COLOURS
 
 
@@ -189,21 +190,8 @@ save.hidden = false;
 """
 
 TEMPLATE = (
-    """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; font-src data:;
-    base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>@TITLE@</title>
-<style>"""
-    + STYLE
-    + "@FONT@"
-    + """</style>
-</head>
-<body>
+    page_head(STYLE)
+    + """<body>
 <main>
 <h1>@HEADING@</h1>
 @KEY@
