@@ -131,12 +131,13 @@ def test_errors(model: Transformer) -> None:
         attention_modules(nn.Linear(3, 5))
     with pytest.raises(ArgumentError, match="matches no attention of the model; there are: encoder"):
         record(model, where="decoder.layers.9.*")
-    with pytest.raises(ArgumentError, match="keep must be 1 or more, not 0"):
+    with pytest.raises(ArgumentError, match='keep must be 1 or more, or "generation", not 0'):
         record(model, keep=0)
     with pytest.raises(ArgumentError, match="has heads 0 to 5, so no 6"), record(model, heads=[0, 6]):
         model(SOURCE, LENGTHS, TARGET)
     assert _hooks(model) == 0
-    with record(model) as recording, pytest.raises(ArgumentError, match="already open"):
-        recording.__enter__()
+    recorder = record(model)
+    with recorder as recording, pytest.raises(ArgumentError, match="already open"):
+        recorder.__enter__()
     with pytest.raises(KeyError, match="was not recorded; recorded: nothing yet"):
         recording["decoder.layers.0.cross"]

@@ -192,8 +192,7 @@ class RelativeBias(Described, Bias):
             return table.new_zeros(1, table.shape[0], rows.stop - rows.start, count)
         nearest = columns.start - (rows.stop - 1) - offset
         away = torch.arange(nearest, nearest + (rows.stop - rows.start) + count - 1, device=table.device)
-        diagonals = table[:, self._bucket(away, table.shape[1])]  # (H, rows + columns − 1)
-        return diagonals.unfold(-1, count, 1).flip(-2)[None]
+        return windows(table[:, self._bucket(away, table.shape[1])], count)
 
     def at(self, parts: Mapping[str, Tensor], extent: Extent) -> Place:
         """See `Bias.at`."""
@@ -216,6 +215,46 @@ class RelativeBias(Described, Bias):
         ratio = math.log(self.max_distance / single)
         wide = single + ((away.clamp(min=1).float() / single).log() / ratio * (buckets - single)).long()
         return bucket + torch.where(away < single, away, wide.clamp(max=buckets - 1))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagonals(Described, Bias):
+    """A bias that depends on the distance of query and key alone: one number for each head and diagonal.
+
+    Args:
+        values: (H, Q + K − 1): query i and key j get values[h, j − i + Q − 1].
+    """
+
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Tensor) or not self.values.is_floating_point() or self.values.ndim != 2:
+            raise ArgumentError(
+                f"Diagonals: values must be a floating-point tensor (H, Q + K − 1), not {_kind(self.values)}"
+            )
+
+    def operands(self, extent: Extent) -> dict[str, Operand]:
+        """See `Bias.operands`."""
+        expected = (extent.heads, max(0, extent.queries + extent.keys - 1))
+        if shape(self.values) != expected:
+            raise ArgumentError(f"Diagonals: values are {shape(self.values)}: expected {expected}")
+        if self.values.device != extent.device:
+            raise ArgumentError(f"Diagonals: values are on {self.values.device}, queries and keys on {extent.device}")
+        return {"values": Operand(self.values[None, :, :, None], "head")}  # (1, H, Q + K − 1, 1)
+
+    def block(self, parts: Mapping[str, Tensor], rows: slice, columns: slice, extent: Extent) -> Tensor:
+        """See `Bias.block`."""
+        values = parts["values"][0, :, :, 0]
+        high, wide = rows.stop - rows.start, columns.stop - columns.start
+        if not high or not wide:
+            return values.new_zeros(1, values.shape[0], high, wide)
+        first = columns.start - (rows.stop - 1) + extent.queries - 1
+        return windows(values[:, first : first + high + wide - 1], wide)
+
+    def at(self, parts: Mapping[str, Tensor], extent: Extent) -> Place:
+        """See `Bias.at`."""
+        values, last = parts["values"][0, :, :, 0], extent.queries - 1
+        return lambda b, h, i, j: values[h, j - i + last]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -257,6 +296,11 @@ def alibi_slopes(heads: int) -> list[float]:
     power = 2 ** math.floor(math.log2(heads))
     slopes = [2.0 ** (-8.0 * (h + 1) / power) for h in range(power)]
     return slopes + [2.0 ** (-4.0 * (2 * h + 1) / power) for h in range(heads - power)]
+
+
+def windows(diagonals: Tensor, columns: int) -> Tensor:
+    """The block of which (H, rows + columns − 1) are the diagonals, from the lowest left one: (1, H, rows, columns)."""
+    return diagonals.unfold(-1, columns, 1).flip(-2)[None]
 
 
 def _kind(x: object) -> str:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from regard.attention.applying import applied, applied_transposed, beside
 from regard.attention.biases import Bias, Factor
+from regard.attention.distances import by_distance
 from regard.attention.index import parse_index
 from regard.attention.masks import Mask
 from regard.attention.operator import SCALED_DOT
@@ -63,6 +64,18 @@ class AttentionMap:
     ) -> None:
         self._scoring = build_scoring(q, k, score, mask, bias, factor, softcap, sink)
         self._known_lse: Tensor | None = None
+
+    @classmethod
+    def of(cls, scoring: Scoring) -> "AttentionMap":
+        """The map of a table that has been put together already, as recordings do."""
+        table = cls.__new__(cls)
+        table._scoring, table._known_lse = scoring, None
+        return table
+
+    @property
+    def scoring(self) -> Scoring:
+        """What the table is made of."""
+        return self._scoring
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -199,6 +212,21 @@ class AttentionMap:
             ArgumentError: another number of cells, or another `how`.
         """
         return self._scoring.extent.restore(pooled(self._scoring, cells, how), 2)
+
+    def by_distance(self, edges: Sequence[int]) -> Tensor:
+        """How the weight is spread over distances, (B, H, len(edges) + 1): the mean over the queries.
+
+        The distance of query i and key j is i + K − Q − j: 0 is the query's own place if the ends are aligned, 1 the
+        one before it, −1 the one after. Number n holds distances d with edges[n − 1] ≤ d < edges[n]. Queries that see
+        no key count as 0. Not differentiable.
+
+        Args:
+            edges: integers that grow.
+
+        Raises:
+            ArgumentError: there is no edge, or they don't grow.
+        """
+        return self._scoring.extent.restore(by_distance(self._scoring, edges), 1)
 
     def apply(self, x: Tensor) -> Tensor:
         """P · x, what each query gathers from numbers for each key; by the backends of `attend`. Not differentiable.

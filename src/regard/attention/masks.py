@@ -168,6 +168,32 @@ class Near(Mask):
         return Visibility(start=start.long(), stop=stop.long() + 1)
 
 
+@dataclass(frozen=True, eq=False)
+class Interval(Mask):
+    """Query i sees keys start_i ≤ j < stop_i.
+
+    Args:
+        start, stop: integers, (Q,) or as the queries without their width, (…, Q).
+    """
+
+    start: Tensor
+    stop: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("start", "stop"):
+            object.__setattr__(self, name, _integers(f"Interval: {name}", getattr(self, name), (1, 2, 3)))
+
+    def __repr__(self) -> str:
+        return f"Interval({tuple(self.start.shape)}, {tuple(self.stop.shape)})"
+
+    def resolve(self, extent: Extent) -> Visibility:
+        """See `Mask.resolve`."""
+        start, stop = (
+            extent.column(x, f"Interval: {n}").long() for n, x in (("start", self.start), ("stop", self.stop))
+        )
+        return Visibility(start=start, stop=stop)
+
+
 class Padding(Mask):
     """Only the first `lengths[b]` keys of batch element b can be seen.
 

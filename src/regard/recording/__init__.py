@@ -1,5 +1,7 @@
 """Recording: attention maps of a model's forward passes."""
 
-from regard.recording.recording import Recording, attention_modules, record
+from regard.recording.own import attention_modules
+from regard.recording.recorder import Recorder, record
+from regard.recording.recording import Recording
 
-__all__ = ["Recording", "attention_modules", "record"]
+__all__ = ["Recorder", "Recording", "attention_modules", "record"]

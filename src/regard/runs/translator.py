@@ -22,6 +22,7 @@ from regard.decoding import (
 )
 from regard.decoding.ensemble import log_mean
 from regard.errors import ArgumentError, UnsupportedError
+from regard.insight.tokens import Tokens, Word
 from regard.layers import Attend
 from regard.models.encoder_decoder import EncoderDecoder
 from regard.recording import record
@@ -315,6 +316,28 @@ class Translator:
             names = tuple(text[start:stop] for start, stop in spans)
             words.append((names, group_by_words(side.text_spans(text), spans)))
         return Attention(maps, source, target, tokens[0], tokens[1], words[0], words[1])
+
+    def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
+        """What stands at the positions of a "source" or "target" that the model reads, for recordings."""
+        side = self.tokenizers.source if sequence == "source" else self.tokenizers.target
+        special = [
+            not here or one in (side.pad_id, side.bos_id, side.eos_id) for one, here in zip(ids, real, strict=True)
+        ]
+        inside = [i for i, one in enumerate(special) if not one]
+        plain = [ids[i] for i in inside]
+        spans = side.spans(plain)
+        text = side.decode(plain)
+        words = split_words(text)
+        groups = group_by_words(spans, words)
+        return Tokens(
+            tuple(side.pieces(ids)),
+            tuple(special),
+            tuple(ids),
+            tuple(
+                Word(text[start:stop], tuple(inside[i] for i in group))
+                for (start, stop), group in zip(words, groups, strict=True)
+            ),
+        )
 
     def source_length(self, text: str) -> int:
         """Number of tokens of a source; it may not exceed `max_tokens`."""

@@ -1,0 +1,45 @@
+"""What goes along with a map: which layer it is of, and what stands at the positions of its queries and keys."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["self", "causal", "cross"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """What an attention of a model is for.
+
+    Attributes:
+        kind: "self": of a sequence to itself; "causal": to itself, up to each position; "cross": to another sequence.
+        queries, keys: names of the sequences, such as "source", "target", "text".
+    """
+
+    kind: Kind
+    queries: str
+    keys: str
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and the positions of its tokens."""
+
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What stands at the positions of one sequence.
+
+    Attributes:
+        texts: of each position, as it is shown.
+        special: of each position, whether it is no part of the text: begin, end, separator, padding.
+        ids: of each position in the vocabulary; empty where there are none, as for pixels and sound.
+        words: the words in order, of tokens that aren't special; empty where they are unknown.
+    """
+
+    texts: tuple[str, ...]
+    special: tuple[bool, ...]
+    ids: tuple[int, ...] = ()
+    words: tuple[Word, ...] = ()

@@ -1,0 +1,115 @@
+"""`record`: the attention of a model's forward passes, as `AttentionMap`s keyed by module path."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from torch import nn
+
+from regard.errors import ArgumentError
+from regard.insight.tokens import Tokens
+from regard.interop.huggingface import is_pretrained
+from regard.interop.watching import Observer, Source
+from regard.recording.calls import Calls, Reader
+from regard.recording.joined import Joined
+from regard.recording.own import OwnModel
+from regard.recording.recording import Recording
+
+
+class HoldsModel(Protocol):
+    """Something that runs a model, such as a translator."""
+
+    model: nn.Module
+
+    def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
+        """What stands at the positions of a sequence of the model ("source", "target")."""
+        ...
+
+
+class Recorder:
+    """Watches a model while it is open; `with recorder as recording`.
+
+    Args:
+        source: the model.
+        recording: what is handed out.
+        observer: what fills it.
+    """
+
+    def __init__(self, source: Source, recording: Recording, observer: Observer) -> None:
+        self._source, self._recording, self._observer = source, recording, observer
+        self._open = False
+
+    def __enter__(self) -> Recording:
+        if self._open:
+            raise ArgumentError("this recording is already open")
+        self._open = True
+        try:
+            self._source.open(list(self._recording.roles), self._observer)
+        except BaseException:
+            self._close()
+            raise
+        return self._recording
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._open = False
+        self._source.close()
+
+
+def record(
+    model: nn.Module | HoldsModel,
+    where: str = "*",
+    *,
+    heads: list[int] | None = None,
+    keep: int | Literal["generation"] = 1,
+    tokenizer: Any = None,
+) -> Recorder:
+    """Record the attention of a model while a `with` block runs; the model computes what it always does.
+
+        with regard.record(translator, where="decoder.*") as recording:
+            translator.model(source, source_lengths, target)
+        recording["decoder.layers.3.cross"].top(3)
+
+        with regard.record(huggingface_model, tokenizer=tokenizer, keep="generation") as recording:
+            huggingface_model.generate(**inputs, num_beams=4)
+        recording["model.layers.0.self_attn"].received()
+
+    Args:
+        model: a regard model, what holds one as `.model`, or a model of Hugging Face transformers.
+        where: a pattern over module paths, with `*` and `?`.
+        heads: which query heads to keep; None keeps all.
+        keep: how many calls of each module to keep, the last ones; or "generation": the steps of the last generation
+            joined to one map, of each sequence that was found.
+        tokenizer: of a Hugging Face model, for the names of its tokens; without it they are numbers.
+
+    Raises:
+        ArgumentError: the pattern matches nothing, or a head doesn't exist.
+        UnsupportedError: the model has no attention that can be recorded; the message says why.
+    """
+    module = model if isinstance(model, nn.Module) else model.model
+    source: Source
+    reader: Reader
+    if is_pretrained(module):
+        from regard.interop.huggingface.source import HuggingFaceModel
+        from regard.interop.huggingface.tokens import reader_of
+
+        source, reader = HuggingFaceModel(module), _numbers if tokenizer is None else reader_of(tokenizer)
+    else:
+        source, reader = OwnModel(model), _numbers if isinstance(model, nn.Module) else model.tokens_of
+    chosen = {name: role for name, role in source.roles.items() if fnmatchcase(name, where)}
+    if not chosen:
+        raise ArgumentError(f"where={where!r} matches no attention of the model; there are: {', '.join(source.roles)}")
+    if keep != "generation" and (not isinstance(keep, int) or keep < 1):
+        raise ArgumentError(f'keep must be 1 or more, or "generation", not {keep!r}')
+    store: Calls | Joined = Joined(chosen, heads, reader) if keep == "generation" else Calls(heads, keep, reader)
+    return Recorder(source, Recording(type(module).__name__, chosen, store), store)
+
+
+def _numbers(sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
+    """Tokens of which nothing but the id is known."""
+    return Tokens(tuple(map(str, ids)), tuple(not one for one in real), tuple(ids))
