@@ -51,6 +51,7 @@ MAP: dict[str, Callable[[Tensor], object]] = {
     "entropy": _ask(AttentionMap.entropy),
     "lse": _ask(AttentionMap.lse),
     "top": _ask(lambda table: table.top(8)),
+    "survey": _ask(lambda table: table.survey(top=8, cells=(16, 100))),
     "rows": _ask(lambda table: table[0, 0, -8:]),
     "column": _ask(lambda table: table[..., 3]),
     "pool": _ask(lambda table: table.pool((16, 100))),

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from regard.attention.applying import applied, applied_transposed, beside
 from regard.attention.biases import Bias, Factor
@@ -15,22 +15,34 @@ from regard.attention.index import parse_index
 from regard.attention.masks import Mask
 from regard.attention.operator import SCALED_DOT
 from regard.attention.owned import owned
-from regard.attention.pooling import Pooling, pooled
-from regard.attention.rows import (
-    Block,
-    Measure,
-    blocks_of,
-    by_rows,
-    lse_of,
-    normalised,
-    row_lse,
-    row_totals,
-    row_weights,
-    sunk,
-)
+from regard.attention.pooling import Pooled, Pooling
+from regard.attention.rows import Block, lse_of, normalised, row_totals, sunk
 from regard.attention.scores import Score
 from regard.attention.scoring import Scoring, build_scoring
+from regard.attention.statistics import Entropies, MassEntropies, Masses, Received, Top, Totals
+from regard.attention.survey import survey
 from regard.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What `AttentionMap.survey` found; shapes are those of a map (B, H, Q, K).
+
+    Attributes:
+        lse: (B, H, Q).
+        entropy: (B, H, Q).
+        received: (B, H, K).
+        pooled: (B, H, h, w).
+        top_weights: (B, H, Q, n).
+        top_keys: (B, H, Q, n) int64.
+    """
+
+    lse: Tensor
+    entropy: Tensor
+    received: Tensor
+    pooled: Tensor
+    top_weights: Tensor
+    top_keys: Tensor
 
 
 class AttentionMap:
@@ -63,13 +75,13 @@ class AttentionMap:
         sink: Tensor | None = None,
     ) -> None:
         self._scoring = build_scoring(q, k, score, mask, bias, factor, softcap, sink)
-        self._known_lse: Tensor | None = None
+        self._known: Totals | None = None
 
     @classmethod
     def of(cls, scoring: Scoring) -> "AttentionMap":
         """The map of a table that has been put together already, as recordings do."""
         table = cls.__new__(cls)
-        table._scoring, table._known_lse = scoring, None
+        table._scoring, table._known = scoring, None
         return table
 
     @property
@@ -88,7 +100,8 @@ class AttentionMap:
     def __getitem__(self, index: Any) -> Tensor:
         """A crop of the weights, for example `table[b, h, 10:20, :]`; integers, slices and `...`.
 
-        Only the rows asked for are computed, and of these only the columns asked for are kept.
+        Only the rows asked for are computed, and of these only the columns asked for are kept. Once `lse` or `survey`
+        was asked for, only the places asked for are computed.
 
         Raises:
             ArgumentError: an index of another kind, or out of range.
@@ -102,7 +115,10 @@ class AttentionMap:
         if 0 in counts:
             crop = self._scoring.q.new_empty(counts, dtype=self._scoring.dtype)
         else:
-            crop = _weights(self._scoring.crop(batch, heads), *ranges[-2:])  # (B, H, rows, columns)
+            known = None
+            if self._known is not None and not _differentiated(self._scoring):
+                known = tuple(x[batch, heads, ranges[-2]] for x in (self._known.peak, self._known.total))
+            crop = _weights(self._scoring.crop(batch, heads), ranges[-2], ranges[-1], known)  # (B, H, rows, columns)
         if axes == 2:
             crop = crop[0, 0]
         elif axes == 3:
@@ -121,7 +137,7 @@ class AttentionMap:
             ArgumentError: `heads` is empty, names a head twice, or one that isn't there.
         """
         other = copy(self)
-        other._scoring, other._known_lse = owned(self._scoring, heads), None
+        other._scoring, other._known = owned(self._scoring, heads), None
         return other
 
     def dense(self) -> Tensor:
@@ -138,9 +154,11 @@ class AttentionMap:
         Not differentiable.
         """
         table = self._scoring
+        if table.factor is not None:
+            masses = Masses(table)
+            survey(table, [masses])
+            return table.extent.restore(masses.mass, 1)
         with torch.no_grad():
-            if table.factor is not None:
-                return table.extent.restore(self._by_rows(lambda block: (block.weights().sum(-1),))[0], 1)
             lse = self._lse()
             mass = (lse > -torch.inf).to(lse.dtype) if table.sink is None else sunk(lse, table.sink)
             return table.extent.restore(mass, 1)
@@ -154,24 +172,10 @@ class AttentionMap:
         Raises:
             ArgumentError: n is not from 1 to K.
         """
-        keys = self._scoring.extent.keys
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= keys:
-            raise ArgumentError(f"top: n must be an integer from 1 to the number of keys, {keys}, not {n!r}")
-
-        def pick(block: Block) -> tuple[Tensor, Tensor]:
-            ranked = _ranked(block)
-            weights = block.weights()
-            missing = n - ranked.shape[-1]
-            if missing > 0:  # the other keys are seen by none of these rows
-                ranked, weights = F.pad(ranked, (0, missing), value=-torch.inf), F.pad(weights, (0, missing))
-            best, index = _top_stable(ranked, n)
-            nothing = best == -torch.inf
-            weights = weights.gather(-1, index).masked_fill(nothing, 0.0)
-            return weights, (index + block.columns.start).masked_fill(nothing, -1)
-
-        weights, index = self._by_rows(pick)
+        top = self._top(n)
+        survey(self._scoring, [top])
         restore = self._scoring.extent.restore
-        return restore(weights, 2), restore(index, 2)
+        return restore(top.weights, 2), restore(top.index, 2)
 
     def entropy(self, *, of_mass: bool = False) -> Tensor:
         """Entropy of each row in nats, (B, H, Q): 0 where no key is seen, at most ln K. Not differentiable.
@@ -180,23 +184,15 @@ class AttentionMap:
             of_mass: False: of the row normalised to sum 1. True: −Σ p ln p of the weights as they are, with a sink or a
                 factor less than their normalised entropy.
         """
-
-        def measure(block: Block) -> tuple[Tensor]:
-            # not weights divided by their mass, which a sink may take so low that it vanishes
-            p = block.weights() if of_mass else row_weights(_ranked(block))
-            return (torch.special.entr(p).sum(-1),)
-
-        return self._scoring.extent.restore(self._by_rows(measure)[0], 1)
+        entropies = MassEntropies(self._scoring) if of_mass else Entropies(self._scoring)
+        survey(self._scoring, [entropies])
+        return self._scoring.extent.restore(entropies.entropy, 1)
 
     def received(self) -> Tensor:
         """The weight that each key receives from all queries, Σ_i p_ij: (B, H, K). Not differentiable."""
-        sizes = self._scoring.extent
-        shape = (sizes.batch, sizes.heads, sizes.keys)
-        total = self._scoring.q.new_zeros(shape, dtype=self._scoring.dtype)
-        with torch.no_grad():
-            for region, block in blocks_of(self._scoring, slice(0, sizes.queries)):
-                total[region.batch, region.heads, region.columns] += block.weights().sum(-2)
-        return sizes.restore(total, 1)
+        received = Received(self._scoring)
+        survey(self._scoring, [received])
+        return self._scoring.extent.restore(received.received, 1)
 
     def pool(self, cells: tuple[int, int], *, how: Pooling = "mean") -> Tensor:
         """An overview, (B, H, h, w): the mean or the maximum of the weights in each cell of a grid.
@@ -211,7 +207,33 @@ class AttentionMap:
         Raises:
             ArgumentError: another number of cells, or another `how`.
         """
-        return self._scoring.extent.restore(pooled(self._scoring, cells, how), 2)
+        pooled = Pooled(self._scoring, cells, how)
+        survey(self._scoring, [pooled])
+        return self._scoring.extent.restore(pooled.pooled, 2)
+
+    def survey(self, *, top: int, cells: tuple[int, int]) -> Survey:
+        """`lse`, `entropy`, `received`, `pool(cells)` and `top(n)` in one pass over the table, which each alone takes.
+
+        Args:
+            top: n of `top(n)`.
+            cells: of `pool(cells)`.
+
+        Raises:
+            ArgumentError: as for `top` and `pool`.
+        """
+        table, restore = self._scoring, self._scoring.extent.restore
+        best, pooled = self._top(top), Pooled(table, cells, "mean")
+        totals, entropies, received = Totals(table), Entropies(table), Received(table)
+        survey(table, [best, totals, entropies, pooled, received])
+        self._known = totals
+        return Survey(
+            lse=restore(lse_of(totals.peak, totals.total), 1),
+            entropy=restore(entropies.entropy, 1),
+            received=restore(received.received, 1),
+            pooled=restore(pooled.pooled, 2),
+            top_weights=restore(best.weights, 2),
+            top_keys=restore(best.index, 2),
+        )
 
     def by_distance(self, edges: Sequence[int]) -> Tensor:
         """How the weight is spread over distances, (B, H, len(edges) + 1): the mean over the queries.
@@ -260,26 +282,36 @@ class AttentionMap:
         given = beside(table.extent, "apply_transposed: x", x, table.extent.queries, grouped=False).to(table.dtype)
         return table.extent.restore(applied_transposed(table, given), 2)
 
-    def _by_rows(self, measure: Measure) -> tuple[Tensor, ...]:
-        return by_rows(self._scoring, slice(0, self._scoring.extent.queries), measure)
+    def _top(self, n: int) -> Top:
+        keys = self._scoring.extent.keys
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= keys:
+            raise ArgumentError(f"top: n must be an integer from 1 to the number of keys, {keys}, not {n!r}")
+        return Top(self._scoring, n)
 
     def _lse(self) -> Tensor:
-        """ℓ (B, H, Q); without a gradient it is kept once computed."""
+        """ℓ (B, H, Q); without a gradient what it is made of is kept once computed."""
         table = self._scoring
         if _differentiated(table):
             return lse_of(*row_totals(table, slice(0, table.extent.queries)))
-        if self._known_lse is None or self._known_lse.is_inference():
-            self._known_lse = self._by_rows(lambda block: (row_lse(block.scores),))[0]
-        return self._known_lse
+        if self._known is None or self._known.peak.is_inference():
+            self._known = Totals(table)
+            survey(table, [self._known])
+        return lse_of(self._known.peak, self._known.total)
 
 
-def _weights(table: Scoring, rows: slice, columns: slice) -> Tensor:
-    """Weights (B, H, rows, columns) of a crop; over all keys only blocks of rows are ever held."""
+def _weights(table: Scoring, rows: slice, columns: slice, known: tuple[Tensor, ...] | None) -> Tensor:
+    """Weights (B, H, rows, columns) of a crop; over all keys only blocks of rows are ever held.
+
+    Args:
+        table: the table.
+        rows, columns: of the crop.
+        known: m and Z (B, H, rows), if they are known and not to be differentiated.
+    """
     parts = table.parts(table.region(rows, columns))
     block = Block(table, parts, rows, columns, table.scores_from(parts, rows, columns))
     if columns.start == 0 and columns.stop == table.extent.keys:
         return block.weights()
-    peak, total = row_totals(table, rows)
+    peak, total = row_totals(table, rows) if known is None else known
     weights = normalised(block.scores, peak, total)
     if "sink" in parts:
         weights = weights * sunk(lse_of(peak, total), parts["sink"])[..., None]
@@ -287,27 +319,6 @@ def _weights(table: Scoring, rows: slice, columns: slice) -> Tensor:
     return weights if factor is None else weights * factor
 
 
-def _ranked(block: Block) -> Tensor:
-    """Scores of which the weights, up to a number for each row, are the softmax."""
-    factor = block.factor()
-    return block.scores if factor is None else block.scores + factor.log()
-
-
 def _differentiated(table: Scoring) -> bool:
     """Whether a gradient may flow through ℓ."""
     return torch.is_grad_enabled() and any(operand.tensor.requires_grad for operand in table.operands.values())
-
-
-def _top_stable(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The n largest of each row, largest first, equal ones by lower index: values and indices (…, n)."""
-    keys = scores.shape[-1]
-    values, index = scores.topk(n, -1)
-    least = values[..., -1:]  # the n-th largest
-    if bool(((scores >= least).sum(-1) > n).any()):
-        # torch.topk takes any of equal values, so the choice among those equal to the n-th is made on their positions
-        position = torch.arange(keys, 0, -1, device=scores.device)
-        rank = (scores > least).long() * (keys + 1) + (scores >= least).long() * position
-        index = rank.topk(n, -1).indices
-    index = index.sort(-1).values
-    best, order = scores.gather(-1, index).sort(dim=-1, descending=True, stable=True)
-    return best, index.gather(-1, order)

@@ -14,7 +14,8 @@ PairScores = Callable[[Mapping[str, Tensor], float], Tensor]
 
 
 def _inner(parts: Mapping[str, Tensor], scale: float) -> Tensor:
-    return matmul_grouped(parts["q"], parts["k"].transpose(-1, -2)) * scale
+    # queries are fewer numbers than scores
+    return matmul_grouped(parts["q"] * scale, parts["k"].transpose(-1, -2))
 
 
 def _additive(parts: Mapping[str, Tensor], scale: float) -> Tensor:

@@ -4,17 +4,18 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from regard.attention.rows import blocks_of
 from regard.attention.scoring import Scoring
+from regard.attention.survey import Sight
 from regard.errors import ArgumentError
 
 Pooling = Literal["mean", "max"]
 Position = TypeVar("Position", int, Tensor)
 
 
-def pooled(table: Scoring, cells: tuple[int, int], how: Pooling) -> Tensor:
-    """Mean or maximum of the weights in each cell, without gradient.
+class Pooled:
+    """Mean or maximum of the weights in each cell of a grid.
 
     The cells are as equal as they can be: cell (a, b) of (h, w) holds queries from ⌊a Q / h⌋ to before ⌊(a + 1) Q / h⌋
     and keys from ⌊b K / w⌋ to before ⌊(b + 1) K / w⌋, so that each weight is in one cell.
@@ -24,38 +25,58 @@ def pooled(table: Scoring, cells: tuple[int, int], how: Pooling) -> Tensor:
         cells: (h, w).
         how: "mean" or "max".
 
-    Returns:
-        (B, H, h, w) in the dtype of the scores; 0 where nothing of a cell can be seen.
-
     Raises:
         ArgumentError: h or w is not from 1 to the length, or `how` is something else.
     """
-    sizes = table.extent
-    high, wide = _checked(cells, sizes.queries, sizes.keys)
-    if how not in ("mean", "max"):
-        raise ArgumentError(f"pool: how must be 'mean' or 'max', not {how!r}")
-    result = table.q.new_zeros((sizes.batch, sizes.heads, high, wide), dtype=table.dtype)
-    with torch.no_grad():
-        for region, block in blocks_of(table, slice(0, sizes.queries)):
-            if region.columns.start == region.columns.stop:
-                continue
-            parts, across = _by_columns(block.weights(), region.columns, sizes.keys, wide, how)
-            # each row is added to its cell, of which other blocks may hold other rows
-            down = _cell(torch.arange(region.rows.start, region.rows.stop, device=parts.device), sizes.queries, high)
-            target = result[region.batch, region.heads, :, across]  # (b, h, h, some of w)
-            if how == "mean":
-                target.index_add_(2, down, parts)
-            else:
-                target.scatter_reduce_(2, down[:, None].expand_as(parts), parts, "amax")
-    if how == "max":
-        return result
-    areas = _sizes(sizes.queries, high, result.device)[:, None] * _sizes(sizes.keys, wide, result.device)
-    return result / areas
+
+    def __init__(self, table: Scoring, cells: tuple[int, int], how: Pooling) -> None:
+        sizes = table.extent
+        self._queries, self._keys, self._how = sizes.queries, sizes.keys, how
+        self._high, self._wide = _checked(cells, sizes.queries, sizes.keys)
+        if how not in ("mean", "max"):
+            raise ArgumentError(f"pool: how must be 'mean' or 'max', not {how!r}")
+        shape = (sizes.batch, sizes.heads, self._high, self._wide)
+        self._sums = table.q.new_zeros(shape, dtype=table.dtype)  # or the maxima
+
+    @property
+    def pooled(self) -> Tensor:
+        """(B, H, h, w) in the dtype of the scores; 0 where nothing of a cell can be seen."""
+        if self._how == "max":
+            return self._sums
+        device = self._sums.device
+        return self._sums / (
+            _sizes(self._queries, self._high, device)[:, None] * _sizes(self._keys, self._wide, device)
+        )
+
+    def see(self, sight: Sight) -> None:
+        """See `Statistic.see`."""
+        region, rows = sight.region, sight.region.rows
+        if region.columns.start == region.columns.stop or rows.start == rows.stop:
+            return
+        first, last = (_cell(row, self._queries, self._high) for row in (rows.start, rows.stop - 1))
+        # other blocks may hold other rows of the first cell and of the last
+        target = self._sums[region.batch, region.heads, first : last + 1]
+        cells = _cell(torch.arange(rows.start, rows.stop, device=target.device), self._queries, self._high) - first
+        if self._how == "mean":
+            inside = cells == torch.arange(last + 1 - first, device=target.device)[:, None]  # (cells, rows)
+            down = sight.summed(inside)
+            parts, across = _by_columns(down, region.columns, self._keys, self._wide, "mean")
+            target[..., across] += parts
+        else:
+            parts, across = _by_columns(sight.weights, region.columns, self._keys, self._wide, "max")
+            target[..., across].scatter_reduce_(2, cells[:, None].expand_as(parts), parts, "amax")
 
 
 def _by_columns(weights: Tensor, columns: slice, keys: int, wide: int, how: Pooling) -> tuple[Tensor, slice]:
     """Sum or maximum over the columns of each cell, (b, h, rows, cells) of (b, h, rows, columns), and the cells."""
     device = weights.device
+    width = keys // wide
+    if how == "mean" and width * wide == keys:  # cells of one width: a plain sum
+        before, after = columns.start % width, -columns.stop % width
+        padded = F.pad(weights, (before, after)) if before or after else weights
+        first = columns.start // width
+        found = padded.reshape(*weights.shape[:-1], -1, width).sum(-1)
+        return found, slice(first, first + found.shape[-1])
     cells = slice(_cell(columns.start, keys, wide), _cell(columns.stop - 1, keys, wide) + 1)
     at = torch.arange(cells.start, cells.stop, device=device)
     start = _edge(at, keys, wide).clamp(min=columns.start)

@@ -9,7 +9,7 @@ from torch import Tensor
 from regard.attention.biases import Bias, Factor, Given
 from regard.attention.extent import Extent, shape
 from regard.attention.masks import Mask
-from regard.attention.modes import readable
+from regard.attention.modes import readable, transformed
 from regard.attention.operands import Operand, Region
 from regard.attention.pairs import PAIRS
 from regard.attention.precision import fitted, own_precision
@@ -100,8 +100,19 @@ class Scoring:
             s = torch.tanh(s / self.softcap) * self.softcap
         if self.bias is not None:
             s = s + fitted(self.bias.block(named("bias.", parts), rows, columns, self.extent), dtype)
-        visible = self.visibility.block(rows, columns, self.extent.device)
-        return s if visible is None else s.masked_fill(~visible, -torch.inf)
+        return self._barred(s, rows, columns)
+
+    def _barred(self, s: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Put −∞ where nothing may be seen."""
+        device = self.extent.device
+        if torch.is_grad_enabled() or transformed() or torch.compiler.is_compiling():
+            visible = self.visibility.block(rows, columns, device)
+            return s if visible is None else s.masked_fill(~visible, -torch.inf)
+        for edge in self.visibility.edges(rows, columns):  # in place: s belongs to nobody else
+            visible = self.visibility.block(rows, edge, device)
+            if visible is not None:
+                s[..., edge.start - columns.start : edge.stop - columns.start].masked_fill_(~visible, -torch.inf)
+        return s
 
     def factors_from(self, parts: Mapping[str, Tensor], rows: slice, columns: slice) -> Tensor | None:
         """What the weights of a block are multiplied by, broadcastable to (B, H, rows, columns); None is 1."""
@@ -113,19 +124,19 @@ class Scoring:
         """Some queries and keys of all heads and batch elements."""
         return Region(slice(0, self.extent.batch), slice(0, self.extent.heads), rows, columns)
 
-    def blocks(self, rows: slice) -> Iterator[Region]:
-        """Regions that cover the queries `rows`, whole rows, in blocks of about `BLOCK` scores.
+    def blocks(self, rows: slice, size: int | None = None) -> Iterator[Region]:
+        """Regions that cover the queries `rows`, whole rows, in blocks of about `size` scores, or `BLOCK`.
 
         More than 2¹⁴ keys make blocks of 16 rows, and so larger ones. Heads stay together with those that share their
         keys. The columns leave out keys that no row of a block sees.
         """
-        sizes = self.extent
+        sizes, size = self.extent, BLOCK if size is None else size
         count, keys = max(1, rows.stop - rows.start), max(1, sizes.keys)
         tall = min(count, 64)  # rows enough for a matrix product, if the block allows
-        heads = self.share * max(1, min(sizes.groups, BLOCK // (keys * tall * self.share)))
-        batch = max(1, min(sizes.batch, BLOCK // (keys * tall * sizes.heads)))
+        heads = self.share * max(1, min(sizes.groups, size // (keys * tall * self.share)))
+        batch = max(1, min(sizes.batch, size // (keys * tall * sizes.heads)))
         # what is done for each key once a block, such as adding up its gradient, must not outweigh the rows
-        step = max(1, BLOCK // (keys * heads * batch), (BLOCK >> 14) // (heads * batch))
+        step = max(1, size // (keys * heads * batch), (size >> 14) // (heads * batch))
         for b in range(0, sizes.batch, batch):
             for h in range(0, sizes.heads, heads):
                 at = slice(b, min(b + batch, sizes.batch)), slice(h, min(h + heads, sizes.heads))

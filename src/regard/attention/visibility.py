@@ -144,6 +144,26 @@ class Visibility:
             table = _both(table, j < take(self.stop, 2, rows))
         return table
 
+    def edges(self, rows: slice, columns: slice) -> list[slice]:
+        """The columns of a block outside of which all of its queries see every key, as few as can be said cheaply."""
+        if not self.limits_only or self.keys is not None:
+            return [columns]
+        starts, stops = [columns.start], [columns.stop]  # all see keys from the last start to the first stop
+        if self.lower is not None:
+            starts.append(rows.stop - 1 + self.lower)
+        if self.causal is not None:
+            stops.append(rows.start + self.causal + 1)
+        for limits, found, reduce in ((self.start, starts, torch.amax), (self.stop, stops, torch.amin)):
+            if limits is None:
+                continue
+            if not readable(limits):
+                return [columns]
+            found.append(_extreme(take(limits, 2, rows), reduce, columns.start))
+        first, last = max(starts), min(stops)
+        if first >= last:
+            return [columns]
+        return [x for x in (slice(columns.start, first), slice(last, columns.stop)) if x.stop > x.start]
+
     def interval(self, queries: int, keys: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """First key and first key beyond, of each query: (B or 1, H or 1, Q or 1, 1) each, within 0 to K.
 
