@@ -11,7 +11,7 @@ import regard.layers
 
 
 def test_the_packages_names() -> None:
-    assert set(regard.__all__) == {"AttentionMap", "attend", "attention_plan", "load", "record"}
+    assert set(regard.__all__) == {"AttentionMap", "attend", "attention_plan", "load", "load_recording", "record"}
     assert {"Causal", "Dense", "Dot", "Padding", "ScaledDot"} <= set(regard.attention.__all__)
 
 
@@ -52,6 +52,7 @@ def test_import_brings_no_optional_library() -> None:
         "evaluate",
         "score",
         "attend",
+        "record",
         "tokenize",
         "detokenize",
         "average",

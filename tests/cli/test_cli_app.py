@@ -43,6 +43,7 @@ RUNNING = {
     "evaluate": ["MODEL", "--source", "in.en", "--target", "in.de"],
     "score": ["MODEL", "--source", "in.en", "--target", "in.de"],
     "attend": ["MODEL", "one dog", "ein Hund", "--json-file", "a.json"],
+    "record": ["MODEL", "--text", "in.en", "--target", "in.de", "--out", "a.safetensors"],
     "tokenize": ["MODEL", "in.en"],
     "detokenize": ["MODEL", "in.tokens"],
     "average": ["MODEL", "MODEL", "--out", "mean"],

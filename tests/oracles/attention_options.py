@@ -20,11 +20,13 @@ from regard.attention import (
     Causal,
     Cosine,
     Dense,
+    Diagonals,
     Document,
     Dot,
     Gaussian,
     GaussianFactor,
     General,
+    Interval,
     Kernel,
     Mask,
     Near,
@@ -252,6 +254,20 @@ def _near(sizes: Sizes, generator: torch.Generator) -> MadeMask:
     return Near(centre, 1.5), _rule(sizes, lambda b, h, i, j: abs(j - float(centre[b, h, i])) <= 1.5)
 
 
+def _intervals(axes: str) -> Callable[[Sizes, torch.Generator], MadeMask]:
+    """Of keys for each query, some of them empty or beyond the table; given with the axes named only."""
+
+    def make(sizes: Sizes, generator: torch.Generator) -> MadeMask:
+        length = {"b": sizes.batch, "h": sizes.heads, "q": sizes.queries, "1": 1}
+        shape = [length[axis] for axis in axes]
+        start = torch.randint(-2, sizes.keys + 1, shape, generator=generator)
+        stop = start + torch.randint(-1, sizes.keys + 3, shape, generator=generator)
+        first, last = (x.expand(sizes.table[:3]).tolist() for x in (start, stop))
+        return Interval(start, stop), _rule(sizes, lambda b, h, i, j: first[b][h][i] <= j < last[b][h][i])
+
+    return make
+
+
 def _one_of(
     *parts: Callable[[Sizes, torch.Generator], MadeMask],
 ) -> Callable[[Sizes, torch.Generator], MadeMask]:
@@ -300,6 +316,9 @@ MASKS: dict[str, Callable[[Sizes, torch.Generator], MadeMask] | None] = {
     "documents mixed & window": _all_of(_documents(False), _window(4, 1)),
     "near": _near,
     "near & padding": _all_of(_near, _padding),
+    "intervals": _intervals("q"),
+    "intervals per head": _intervals("bhq"),
+    "intervals & padding": _all_of(_intervals("hq"), _padding),
     "window | dense": _one_of(_window(1, 0), _dense("b1qk")),
     "causal | causal two ahead": _one_of(_causal(0), _causal(2)),
     "(padding | documents) & causal": _all_of(_one_of(_padding, _documents(False)), _causal(1)),
@@ -394,6 +413,12 @@ def _t5(bidirectional: bool, per_batch: bool = False) -> Callable[[Sizes, torch.
     return make
 
 
+def _diagonals(sizes: Sizes, generator: torch.Generator) -> MadeTable:
+    values = torch.randn(sizes.heads, sizes.queries + sizes.keys - 1, generator=generator, dtype=torch.float64)
+    places = _distances(sizes, 0) + sizes.queries - 1  # (Q, K)
+    return {"values": values}, lambda g: Diagonals(g["values"]), lambda g: g["values"][:, places]
+
+
 BIASES: dict[str, Callable[[Sizes, torch.Generator], MadeTable] | None] = {
     "none": None,
     "full": _table("bhqk"),
@@ -409,6 +434,7 @@ BIASES: dict[str, Callable[[Sizes, torch.Generator], MadeTable] | None] = {
     "T5": _t5(True),
     "T5 in one direction": _t5(False),
     "T5 per batch": _t5(True, True),
+    "diagonals": _diagonals,
 }
 
 

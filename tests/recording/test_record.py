@@ -136,8 +136,26 @@ def test_errors(model: Transformer) -> None:
     with pytest.raises(ArgumentError, match="has heads 0 to 5, so no 6"), record(model, heads=[0, 6]):
         model(SOURCE, LENGTHS, TARGET)
     assert _hooks(model) == 0
+    with pytest.raises(UnsupportedError, match=r"compiled model can.t be recorded"):
+        record(torch.compile(model))
     recorder = record(model)
     with recorder as recording, pytest.raises(ArgumentError, match="already open"):
         recorder.__enter__()
     with pytest.raises(KeyError, match="was not recorded; recorded: nothing yet"):
         recording["decoder.layers.0.cross"]
+
+
+def test_recordings_of_a_generation_close_in_any_order(model: Transformer) -> None:
+    methods = vars(model).keys() & {"start", "step"}
+    first, second = record(model, keep="generation"), record(model, keep=2)
+    one, other = first.__enter__(), second.__enter__()
+    with torch.no_grad():
+        state = model.start(SOURCE, LENGTHS)
+        _, state = model.step(TARGET[:, 0], state)
+        first.__exit__(None, None, None)
+        _, state = model.step(TARGET[:, 1], state)
+        second.__exit__(None, None, None)
+        model.step(TARGET[:, 2], state)
+    assert vars(model).keys() & {"start", "step"} == methods == set()
+    name = "decoder.layers.0.attention"
+    assert one[name].shape == (2, 6, 1, 1) and [call.shape[-1] for call in other.calls(name)] == [1, 2]

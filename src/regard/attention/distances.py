@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from regard.attention.precision import own_precision
-from regard.attention.rows import blocks_of
 from regard.attention.scoring import Scoring
+from regard.attention.survey import Sight, survey
 from regard.errors import ArgumentError
 
 
@@ -31,19 +31,42 @@ def by_distance(table: Scoring, edges: Sequence[int], share: Tensor | None = Non
     elif share.ndim != 3 or any(given not in (1, full) for given, full in zip(share.shape, shape, strict=True)):
         raise ArgumentError(f"share is {tuple(share.shape)}: expected a shape that broadcasts to {shape}")
     share = share.to(sizes.device, table.dtype).expand(shape)
-    limits = torch.tensor(edges, device=sizes.device)
-    total = table.q.new_zeros((sizes.batch, sizes.heads, len(edges) + 1), dtype=table.dtype)
-    with torch.no_grad(), own_precision(sizes.device):
-        for region, block in blocks_of(table, slice(0, sizes.queries)):
-            rows, columns = region.rows, region.columns
-            if columns.start == columns.stop:
-                continue
-            sums = _diagonals(block.weights(), share[region.batch, region.heads, rows])  # (b, h, R + C − 1)
-            # from the key furthest behind the first query to the one furthest before the last
-            furthest = rows.stop - 1 + sizes.keys - sizes.queries - columns.start
-            distance = furthest - torch.arange(sums.shape[-1], device=sizes.device)
-            total[region.batch, region.heads].index_add_(2, torch.bucketize(distance, limits, right=True), sums)
-    return total
+    statistic = Distances(table, edges, share)
+    with own_precision(sizes.device):
+        survey(table, [statistic])
+    return statistic.mass
+
+
+class Distances:
+    """The mass at each range of distances; a statistic for `survey`.
+
+    Args:
+        table: the table.
+        edges: integers that grow.
+        share: what each query counts, (B, H, Q).
+
+    Attributes:
+        mass: (B, H, len(edges) + 1).
+    """
+
+    def __init__(self, table: Scoring, edges: Sequence[int], share: Tensor) -> None:
+        sizes = table.extent
+        self.mass = table.q.new_zeros((sizes.batch, sizes.heads, len(edges) + 1), dtype=table.dtype)
+        self._edges = torch.tensor(edges, device=sizes.device)
+        self._share = share
+        self._beyond = sizes.keys - sizes.queries
+
+    def see(self, sight: Sight) -> None:
+        """See `Statistic.see`."""
+        rows, columns = sight.region.rows, sight.region.columns
+        if columns.start == columns.stop:
+            return
+        at = sight.region.batch, sight.region.heads
+        sums = _diagonals(sight.weights, self._share[(*at, rows)])  # (b, h, R + C − 1)
+        # from the key furthest behind the last query to the one furthest before the first
+        furthest = rows.stop - 1 + self._beyond - columns.start
+        distance = furthest - torch.arange(sums.shape[-1], device=sums.device)
+        self.mass[at].index_add_(2, torch.bucketize(distance, self._edges, right=True), sums)
 
 
 def _diagonals(weights: Tensor, share: Tensor) -> Tensor:

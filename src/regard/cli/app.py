@@ -14,6 +14,7 @@ from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
 from regard.cli.example import example
 from regard.cli.info import info
+from regard.cli.record import record
 from regard.cli.score import score
 from regard.cli.serve import serve
 from regard.cli.tokenize import detokenize, tokenize
@@ -38,6 +39,7 @@ COMMANDS = (
     evaluate,
     score,
     attend,
+    record,
     tokenize,
     detokenize,
     average,

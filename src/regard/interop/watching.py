@@ -14,7 +14,7 @@ class Observer(Protocol):
 
     In a pass over whole sequences `read` is called for each sequence, then `attended` for each attention, in the order
     of the model. In step-wise generation `began` comes first, `fed` before each step's `attended`, and `returned` at
-    the end if whoever searches says what was found.
+    the end if whoever searches says what was found; before the first `fed`, `read` says what of the prompt is padding.
     """
 
     def read(self, sequence: str, ids: Tensor, real: Tensor | None) -> None:

@@ -41,7 +41,9 @@ class Calls:
 
     def fed(self, sequence: str, ids: Tensor, parents: Tensor | None, sentences: Tensor | None) -> None:
         """See `Observer.fed`."""
-        self.read(sequence, ids, None)
+        known = self._ids.get(sequence)
+        if known is None or not torch.equal(known[0], ids):  # a step; a prompt was read before, with its padding
+            self.read(sequence, ids, None)
 
     def returned(self, sentences: Sequence[int], ids: Sequence[Sequence[int]]) -> None:
         """See `Observer.returned`."""

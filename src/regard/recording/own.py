@@ -1,7 +1,7 @@
-"""Watching models of this package: hooks on the modules through which every layer calls `attend`."""
+"""Watching models of this package: hooks on the modules through which every layer calls `attend`, and their steps."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from regard.attention import AttentionMap
 from regard.errors import UnsupportedError
 from regard.insight.tokens import Role
+from regard.interop.putting import put
 from regard.interop.watching import Observer
-from regard.layers import Attend
+from regard.layers import Attend, State
 from regard.models.encoder_decoder import EncoderDecoder
 
 
@@ -40,18 +41,31 @@ def role_of(name: str) -> Role:
     return Role("causal", "target", "target") if name.startswith("decoder.") else Role("self", "text", "text")
 
 
+Step = Callable[[Tensor, State], tuple[Tensor, State]]
+
+
+class Searches(Protocol):
+    """Something that runs a model and says what its searches found, such as a translator."""
+
+    model: nn.Module
+
+    listeners: list[Callable[[Sequence[int], Sequence[Sequence[int]]], None]]
+    """Called after each search with what `Observer.returned` takes."""
+
+
 class OwnModel:
-    """A model of this package, watched by hooks.
+    """A model of this package, watched by hooks; an encoder–decoder model also step by step.
 
     Args:
-        model: the model, or a layer of it.
+        model: the model, a layer of it, or what holds a model and searches with it.
 
     Raises:
         UnsupportedError: it has no attention.
     """
 
-    def __init__(self, model: nn.Module | Any) -> None:
-        self._model = model if isinstance(model, nn.Module) else model.model
+    def __init__(self, model: nn.Module | Searches) -> None:
+        self._model: nn.Module = model if isinstance(model, nn.Module) else model.model
+        self._listeners = [] if isinstance(model, nn.Module) else model.listeners
         self._modules = attention_modules(self._model)
         self._undo: list[Callable[[], None]] = []
 
@@ -67,6 +81,11 @@ class OwnModel:
             self._undo.append(hook.remove)
         if isinstance(self._model, EncoderDecoder):
             self._undo.append(self._model.register_forward_pre_hook(_reads(observer)).remove)
+            followed = _Followed(observer)
+            for name, method in (("start", followed.start), ("step", followed.step)):
+                self._undo.append(put(self._model, name, method))
+            self._listeners.append(observer.returned)
+            self._undo.append(lambda: self._listeners.remove(observer.returned))
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -87,8 +106,50 @@ def _seen(name: str, observer: Observer) -> Any:
 def _reads(observer: Observer) -> Any:
     def read(model: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         source, lengths, target = arguments
-        real = torch.arange(source.shape[1], device=source.device) < lengths[:, None]
-        observer.read("source", source, real)
+        observer.read("source", source, _real(source, lengths))
         observer.read("target", target, None)
 
     return read
+
+
+class _Followed:
+    """`start` and `step` of a model, which tell an observer what is fed to whom.
+
+    Hypotheses carry a number through the state, and sentences too, so that whatever a search selects says what goes on;
+    the model doesn't see them.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._key = f"followed.{id(self)}"  # each recording of a model has its own
+        # numbers of hypotheses are never used again: an older state is told from the newest
+        self._first = self._next = 0
+
+    def start(self, own: Callable[[Tensor, Tensor], State], source: Tensor, source_lengths: Tensor) -> State:
+        """See `EncoderDecoder.start`."""
+        self._observer.began()
+        self._observer.read("source", source, _real(source, source_lengths))
+        state = own(source, source_lengths)
+        sentences = torch.arange(len(source), device=source.device)
+        return self._numbered(state, sentences, len(source))
+
+    def step(self, own: Step, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `EncoderDecoder.step`."""
+        hypothesis, sentence = {**state.hypothesis}, {**state.sentence}
+        rows, sentences = hypothesis.pop(self._key, None), sentence.pop(self._key, None)
+        state = State(sentence, hypothesis, state.position)
+        if rows is None or sentences is None:  # started before the recording
+            return own(tokens, state)
+        each = sentences.repeat_interleave(len(rows) // max(1, len(sentences)))
+        self._observer.fed("target", tokens[:, None], rows - self._first, each)
+        log_probs, state = own(tokens, state)
+        return log_probs, self._numbered(state, sentences, len(tokens))
+
+    def _numbered(self, state: State, sentences: Tensor, count: int) -> State:
+        self._first, self._next = self._next, self._next + count
+        rows = torch.arange(self._first, self._next, device=sentences.device)
+        return State({**state.sentence, self._key: sentences}, {**state.hypothesis, self._key: rows}, state.position)
+
+
+def _real(source: Tensor, lengths: Tensor) -> Tensor:
+    return torch.arange(source.shape[1], device=source.device) < lengths[:, None]

@@ -1,5 +1,6 @@
 """`record`: the attention of a model's forward passes, as `AttentionMap`s keyed by module path."""
 
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -7,20 +8,18 @@ from typing import Any, Literal, Protocol
 
 from torch import nn
 
-from regard.errors import ArgumentError
+from regard.errors import ArgumentError, UnsupportedError
 from regard.insight.tokens import Tokens
 from regard.interop.huggingface import is_pretrained
 from regard.interop.watching import Observer, Source
 from regard.recording.calls import Calls, Reader
 from regard.recording.joined import Joined
-from regard.recording.own import OwnModel
+from regard.recording.own import OwnModel, Searches
 from regard.recording.recording import Recording
 
 
-class HoldsModel(Protocol):
-    """Something that runs a model, such as a translator."""
-
-    model: nn.Module
+class HoldsModel(Searches, Protocol):
+    """Something that runs a model, such as a translator, and knows what its tokens are."""
 
     def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
         """What stands at the positions of a sequence of the model ("source", "target")."""
@@ -92,6 +91,9 @@ def record(
         UnsupportedError: the model has no attention that can be recorded; the message says why.
     """
     module = model if isinstance(model, nn.Module) else model.model
+    compiler = sys.modules.get("torch._dynamo.eval_frame")  # which is there if it made this module
+    if compiler is not None and isinstance(module, compiler.OptimizedModule):
+        raise UnsupportedError("a compiled model can't be recorded: record the model that torch.compile was given")
     source: Source
     reader: Reader
     if is_pretrained(module):

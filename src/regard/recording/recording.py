@@ -1,10 +1,12 @@
 """`Recording`: the attention of a model's passes, as maps keyed by module path."""
 
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from regard.attention import AttentionMap
 from regard.insight.tokens import Role, Tokens
+from regard.recording.writing import write_recording
 
 
 class Store(Protocol):
@@ -71,6 +73,19 @@ class Recording(Mapping[str, AttentionMap]):
         """
         table, role = self[name], self.roles[name]
         return self._fitting(role.queries, table, table.shape[-2]), self._fitting(role.keys, table, table.shape[-1])
+
+    def save(self, path: str | Path) -> None:
+        """Write this recording to one safetensors file, whole or not at all; `regard.load_recording` opens it.
+
+        Raises:
+            ArgumentError: nothing was recorded.
+            UnsupportedError: a bias or factor of a class of someone else, or more text than fits into a header.
+            OSError: the file can't be written.
+        """
+        calls = {name: self._store.calls(name) for name in self}
+        sequences = dict.fromkeys(name for role in self.roles.values() for name in (role.queries, role.keys))
+        tokens = {name: self._store.tokens(name) for name in sequences}
+        write_recording(Path(path), self.model, self.roles, calls, tokens)
 
     def _fitting(self, sequence: str, table: AttentionMap, length: int) -> list[Tokens]:
         """What is known of a sequence, if it is of this map: a step of generation reads only a part of its keys."""

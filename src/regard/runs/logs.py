@@ -1,4 +1,4 @@
-"""What a run leaves on record while it goes: a line of JSON for each step and validation, TensorBoard on request."""
+"""What a run leaves on record while it goes: a line of JSON for each thing measured, TensorBoard on request."""
 
 import json
 import os
@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from regard.errors import MissingExtraError
-from regard.training import Event, Listener, Saved, StepDone, Validated
+from regard.runs.attention_health import AttentionMeasured, RunEvent, Tell
+from regard.training import Saved, StepDone, Validated
+
+KINDS: dict[type[RunEvent], str] = {StepDone: "step", Validated: "validation", AttentionMeasured: "attention"}
+"""What the log calls the events that it keeps."""
 
 
-def log_listener(path: Path) -> Listener:
-    """Append each step and validation to a JSON-lines file.
+def log_listener(path: Path) -> Tell:
+    """Append each step, validation and measurement of attention to a JSON-lines file.
 
     After an interruption the steps since the last checkpoint come again; the later line of a step counts. Lines of
     the steps before a checkpoint are on the disk when the checkpoint is announced.
@@ -19,18 +23,18 @@ def log_listener(path: Path) -> Listener:
 
     whole = False
 
-    def listen(event: Event) -> None:
+    def listen(event: RunEvent) -> None:
         nonlocal whole
-        if not isinstance(event, StepDone | Validated | Saved):
+        kind = KINDS.get(type(event))
+        if kind is None and not isinstance(event, Saved):
             return
         with open(path, "a+b") as file:
             if not whole:  # a line that a power cut tore must not swallow the next one
                 file.write(_missing_end(file))
                 whole = True
-            if not isinstance(event, Saved):
-                kind = "step" if isinstance(event, StepDone) else "validation"
+            if kind is not None:
                 file.write(json.dumps({"event": kind, **asdict(event)}).encode() + b"\n")
-            if not isinstance(event, StepDone):  # steps before a checkpoint are never taken again
+            if isinstance(event, Saved | Validated):  # steps before a checkpoint are never taken again
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -45,8 +49,8 @@ def _missing_end(file: BinaryIO) -> bytes:
     return b"" if file.read(1) == b"\n" else b"\n"
 
 
-def tensorboard_listener(folder: Path) -> Listener:
-    """Write losses, rates and validation metrics as TensorBoard scalars.
+def tensorboard_listener(folder: Path) -> Tell:
+    """Write losses, rates, validation metrics and attention health as TensorBoard scalars.
 
     Raises:
         MissingExtraError: the extra `tensorboard` is not installed.
@@ -57,7 +61,7 @@ def tensorboard_listener(folder: Path) -> Listener:
         raise MissingExtraError('TensorBoard logs need an extra: pip install "regard[tensorboard]"') from error
     writer: Any = None
 
-    def listen(event: Event) -> None:
+    def listen(event: RunEvent) -> None:
         nonlocal writer
         if writer is None:  # not before the run has claimed its directory
             writer = SummaryWriter(str(folder))
@@ -70,5 +74,8 @@ def tensorboard_listener(folder: Path) -> Listener:
             for name, value in event.metrics.items():
                 writer.add_scalar(f"valid/{name}", value, event.step)
             writer.flush()
+        elif isinstance(event, AttentionMeasured):
+            for name, value in event.health.items():
+                writer.add_scalar(name, value, event.step)
 
     return listen

@@ -176,6 +176,8 @@ class TrainingRecipe(Section):
     """Steps between validations; about twenty validations in all if not given."""
     validation_sentences: Annotated[int, Field(ge=0)] = 200
     """How many validation sentences are translated (greedily) for BLEU at each validation."""
+    attention_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between measurements of attention health (entropy and sink mass of each head); 0: none."""
     patience: Positive | None = None
     """Stop after so many validations without improvement."""
     metric: Literal["loss", "bleu"] = "loss"

@@ -25,6 +25,7 @@ from regard.errors import CheckpointError, DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
 from regard.models.encoder_decoder import EncoderDecoder, ModelConfig, parameter_count, table_names
 from regard.models.families import build_model
+from regard.runs.attention_health import RunEvent, Tell, check_attention, with_attention
 from regard.runs.build import budget, model_config, schedule, torch_device, validations
 from regard.runs.claim import DATA, PREPARED, check_data, check_directory, only_one
 from regard.runs.corpus import Corpus, join_corpus, prepare_corpus
@@ -37,7 +38,6 @@ from regard.runs.validation import Validator
 from regard.tasks.translation import TranslationBatch, TranslationObjective
 from regard.training import (
     CheckpointStore,
-    Event,
     Finished,
     Metric,
     Plan,
@@ -59,7 +59,6 @@ from regard.training import (
     whole_state,
 )
 
-Tell = Callable[[Event], None]
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int | None], None]
 
@@ -129,6 +128,7 @@ class Run:
         if training.threads is not None:
             torch.set_num_threads(training.threads)
         check_directory(recipe, out)
+        check_attention(recipe)
         positions = recipe.model.max_length or ModelConfig.max_length
         if recipe.data.max_length + 1 > positions:  # before anything is tokenised
             raise RecipeError(
@@ -147,8 +147,7 @@ class Run:
         if training.init_from is not None and not CheckpointStore(out / CHECKPOINTS).steps():
             load_initial(self.model, Path(training.init_from))
         # a model whose weights are spread cannot translate by itself
-        apart = self.processes.sharded and self.main
-        judged = build_model(self.config).to(self.device) if apart else self.model
+        judged = build_model(self.config).to(self.device) if self.processes.sharded and self.main else self.model
         self.validator = Validator(judged, self.tokenizers, self.corpus.valid, recipe)
         layers = self.model.blocks()
         if training.gradient_checkpointing:
@@ -216,7 +215,7 @@ class Run:
     def _train(self, listeners: Sequence[Tell]) -> Outcome:
         folder = self.out / CHECKPOINTS
 
-        def tell(event: Event) -> None:
+        def tell(event: RunEvent) -> None:
             for listener in listeners:
                 listener(event)
 
@@ -229,11 +228,12 @@ class Run:
             limits = budget(self.recipe.training)
             plan = checkpoint.plan if checkpoint is not None and checkpoint.plan.budget == limits else self._plan()
             training = self.recipe.training
+            every = training.attention_every if self.main else 0
             trainer = Trainer(
                 self.model,
                 self.optimizer,
                 schedule(training, plan.steps),
-                self.problem,
+                with_attention(self.problem, self.model, every, lambda: trainer.progress.step + 1, tell),
                 plan,
                 folder,
                 settings=Settings(
@@ -277,9 +277,8 @@ class Run:
                 none = "none before the first validation"
                 return {"reason": finished.reason, "step": finished.step, "chosen": none, "metrics": {}}
             raise TrainingError(f"{self.out}: no validation gave a finite {trainer.settings.metric.name}")
-        best = load_weights(trainer.store.path(progress.best_step))
-        chosen, weights = f"best, of step {progress.best_step}", best
-        metrics = self._judge(best)
+        chosen, weights = f"best, of step {progress.best_step}", load_weights(trainer.store.path(progress.best_step))
+        metrics = self._judge(weights)
         if len(progress.snapshots) > 1:
             mean = average_checkpoints([trainer.store.path(step) for step in progress.snapshots])
             averaged = self._judge(mean)

@@ -1,6 +1,6 @@
 """`Translator`: a trained model with its tokenizers, which translates, scores and shows what it looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from regard.decoding import (
 )
 from regard.decoding.ensemble import log_mean
 from regard.errors import ArgumentError, UnsupportedError
-from regard.insight.tokens import Tokens, Word
+from regard.insight.tokens import Tokens
 from regard.layers import Attend
 from regard.models.encoder_decoder import EncoderDecoder
 from regard.recording import record
@@ -42,8 +42,9 @@ from regard.runs.jobs import (
 )
 from regard.runs.results import Attention, Translation
 from regard.runs.searches import choose_search
+from regard.runs.sides import specials_of, tokens_of, translation_of
 from regard.runs.steering import Steering
-from regard.tasks.translation import Specials, TranslationBatch, collate, collate_sources, token_log_probs
+from regard.tasks.translation import TranslationBatch, collate, collate_sources, token_log_probs
 
 __all__ = ["Attention", "Translation", "Translator", "load", "specials_of"]
 
@@ -88,6 +89,9 @@ class Translator:
         self._ensemble = Ensemble(self.models, weights)
         self.weights = self._ensemble.weights
         self._steering = Steering(tokenizers.target)
+        self.listeners: list[Callable[[Sequence[int], Sequence[Sequence[int]]], None]] = []
+        """Called after the search for each batch with, for all that was found in the order of the texts: which
+        sentence of the batch it is of, and the ids that the models said, `<bos>` first. Recordings listen."""
 
     @property
     def attends(self) -> bool:
@@ -244,10 +248,14 @@ class Translator:
         for batch in inference_batches([len(jobs[i].source) + 1 for i in wanted], BATCH_TOKENS, rows):
             indices = [wanted[int(i)] for i in batch]
             found = self._found([jobs[i] for i in indices], chosen, settings.rules, settings.min_length)
-            for i, hypotheses in zip(indices, found, strict=True):
-                # what was cut lacks phrases: nothing was possible any more (see `constrained_beam_search`)
-                said = [one for one in hypotheses if one.finished or not jobs[i].phrases]
-                results[i] = [self._translation(one) for one in said]
+            # what was cut lacks phrases: nothing was possible any more (see `constrained_beam_search`)
+            said = [
+                [one for one in hypotheses if one.finished or not jobs[i].phrases]
+                for i, hypotheses in zip(indices, found, strict=True)
+            ]
+            for i, hypotheses in zip(indices, said, strict=True):
+                results[i] = [translation_of(self.tokenizers.target, one) for one in hypotheses]
+            self._tell(indices, said)
         return results
 
     def problem(
@@ -320,24 +328,7 @@ class Translator:
     def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
         """What stands at the positions of a "source" or "target" that the model reads, for recordings."""
         side = self.tokenizers.source if sequence == "source" else self.tokenizers.target
-        special = [
-            not here or one in (side.pad_id, side.bos_id, side.eos_id) for one, here in zip(ids, real, strict=True)
-        ]
-        inside = [i for i, one in enumerate(special) if not one]
-        plain = [ids[i] for i in inside]
-        spans = side.spans(plain)
-        text = side.decode(plain)
-        words = split_words(text)
-        groups = group_by_words(spans, words)
-        return Tokens(
-            tuple(side.pieces(ids)),
-            tuple(special),
-            tuple(ids),
-            tuple(
-                Word(text[start:stop], tuple(inside[i] for i in group))
-                for (start, stop), group in zip(words, groups, strict=True)
-            ),
-        )
+        return tokens_of(side, ids, real)
 
     def source_length(self, text: str) -> int:
         """Number of tokens of a source; it may not exceed `max_tokens`."""
@@ -365,6 +356,13 @@ class Translator:
         with torch.inference_mode():
             return search.run(model, model.start(sources.tokens, sources.lengths), limits)
 
+    def _tell(self, indices: Sequence[int], found: Sequence[Sequence[Hypothesis]]) -> None:
+        """Tell the listeners what was found for the texts `indices` of a batch."""
+        in_order = [(at, one) for at in sorted(range(len(found)), key=indices.__getitem__) for one in found[at]]
+        sentences, ids = [at for at, _ in in_order], [[self.specials.bos, *one.tokens] for _, one in in_order]
+        for listener in tuple(self.listeners):
+            listener(sentences, ids)
+
     def _lengths(self, shortest: int, longest: int | None) -> Lengths:
         return Lengths(self.max_tokens, self.decoding["max_ratio"], shortest, longest)
 
@@ -383,18 +381,6 @@ class Translator:
     def _collate(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> TranslationBatch:
         return collate([a for a, _ in pairs], [b for _, b in pairs], self.specials, self.device)
 
-    def _translation(self, found: Hypothesis) -> Translation:
-        tokenizer = self.tokenizers.target
-        tokens = list(found.tokens)
-        return Translation(
-            text=tokenizer.decode(tokens),
-            score=found.score,
-            log_prob=found.log_prob,
-            tokens=tuple(tokenizer.pieces(tokens)),
-            token_log_probs=found.token_log_probs,
-            finished=found.finished,
-        )
-
 
 def load(directory: str | Path, *, device: str = "auto") -> Translator:
     """Open the directory of a trained model.
@@ -409,9 +395,3 @@ def load(directory: str | Path, *, device: str = "auto") -> Translator:
     """
     saved = load_model(Path(directory), torch_device(device))
     return Translator(saved.model, saved.tokenizers, saved.decoding)
-
-
-def specials_of(tokenizers: Tokenizers) -> Specials:
-    """The special tokens that the task adds."""
-    source, target = tokenizers.source, tokenizers.target
-    return Specials(target.pad_id, target.bos_id, target.eos_id, source.pad_id, source.eos_id)

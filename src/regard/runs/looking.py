@@ -1,0 +1,328 @@
+"""From what a recording holds and what a person wants to see of it to something that can be shown and written."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+
+from regard.data import split_words
+from regard.errors import ArgumentError
+from regard.insight import (
+    Alignment,
+    Link,
+    Reading,
+    find_token,
+    looked_at,
+    looked_at_by,
+    rank_heads,
+    readings_of,
+    roll_out,
+    summarise_heads,
+    word_alignments,
+)
+from regard.insight.overview import overview
+from regard.insight.tokens import Kind, Tokens, Word
+from regard.recording import Recording
+from regard.runs.looks import AlignmentLook, Gold, MapLook, RankingLook, RollOutLook, SummaryLook, TextLook
+from regard.runs.recordings import Subject
+
+Direction = Literal["from", "to"]
+"""Of attention: from a token to what it looked at, or to a token from what looked at it."""
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which attentions of a model are meant.
+
+    Attributes:
+        kind: "self", "causal" or "cross"; None: "cross" if there are any, else that of the model's last attention.
+        layer: a number from 0, negative from the end, among those of the kind; or a pattern over names with `*` and
+            `?`, which goes without a kind as well; None: all.
+        head: a head; None: all.
+    """
+
+    kind: Kind | None = None
+    layer: str | None = None
+    head: int | None = None
+
+    def of(self, readings: Sequence[Reading]) -> list[Reading]:
+        """Those meant, of one kind unless a pattern is wider.
+
+        Raises:
+            ArgumentError: there is none.
+        """
+        pattern = self.layer is not None and not _is_number(self.layer)
+        kind = self.kind
+        if kind is None and not pattern:
+            kind = default_kind(readings)
+        found = [one for one in readings if kind in (None, one.role.kind)]
+        if not found:
+            known = ", ".join(dict.fromkeys(one.role.kind for one in readings))
+            raise ArgumentError(f"kind {kind}: there is no such attention here, only: {known}")
+        if self.layer is None:
+            return found
+        if pattern:
+            chosen = [one for one in found if fnmatchcase(one.name, self.layer)]
+            if not chosen:
+                raise ArgumentError(f"layer {self.layer}: no attention is called so; {_names(found)}")
+            return chosen
+        number = int(self.layer)
+        if not -len(found) <= number < len(found):
+            raise ArgumentError(f"layer {number}: there are {kind} attentions 0 to {len(found) - 1}; {_names(found)}")
+        return [found[number]]
+
+    def alike(self, readings: Sequence[Reading]) -> list[Reading]:
+        """Those meant, all between the same two sequences.
+
+        Raises:
+            ArgumentError: there is none, they are not, or there is no such head.
+        """
+        found = self.of(readings)
+        pairs = {(one.role.queries, one.role.keys): None for one in found}
+        if len(pairs) > 1:
+            raise ArgumentError(
+                f"layer {self.layer}: attentions between several sequences; choose a kind as well, or fewer: "
+                f"{_names(found)}"
+            )
+        for one in found if self.head is not None else ():
+            if self.head not in range(one.heads):
+                raise ArgumentError(f"head {self.head}: {one.name} has heads 0 to {one.heads - 1}")
+        return found
+
+    def view(self, found: Sequence[Reading]) -> str:
+        """What is shown, in words."""
+        layer = found[0].name if len(found) == 1 else f"mean of {len(found)} layers ({found[0].role.kind})"
+        return f"{layer} · {'mean of heads' if self.head is None else f'head {self.head}'}"
+
+
+def readings(recording: Recording, element: int = 0) -> list[Reading]:
+    """The attentions of one batch element of a recording.
+
+    Words that share a token ("tired" and "." of a tokenizer that doesn't part them) are one word here: what such a
+    token was given can't be told apart.
+
+    Raises:
+        ArgumentError: nothing was recorded, or there is no such element.
+    """
+    found = readings_of(recording, recording.roles, recording.tokens, element)
+    return [replace(one, queries=_parted(one.queries), keys=_parted(one.keys)) for one in found]
+
+
+def default_kind(found: Sequence[Reading]) -> Kind:
+    """Cross-attention where there is any, else whatever the model's last attention is."""
+    kinds = [one.role.kind for one in found]
+    return "cross" if "cross" in kinds else kinds[-1]
+
+
+def look_at_summary(found: Sequence[Reading], which: Which, title: str) -> SummaryLook:
+    """Numbers about every head of the attentions meant; of all kinds unless one is named."""
+    wide = which.kind is None and which.layer is None
+    return SummaryLook(summarise_heads(list(found) if wide else which.of(found)), title)
+
+
+def look_at_rollout(found: Sequence[Reading], which: Which, tokens: Sequence[str], title: str) -> RollOutLook:
+    """What goes into some tokens: of the sequence that the last attention reads for, or that of the kind named.
+
+    Raises:
+        ArgumentError: there is no such token or kind.
+    """
+    meant = list(found) if which.kind in (None, "cross") else which.of(found)
+    last = meant[-1]
+    wanted: Sequence[str | None] = tokens or [None]
+    places = [_place(token, last.queries, last.table.shape[-2]) for token in wanted]
+    return RollOutLook(roll_out(meant, [at for group in places for at in group]), title)
+
+
+def look_at_text(
+    found: Sequence[Reading],
+    which: Which,
+    tokens: Sequence[str],
+    directions: Sequence[Direction],
+    title: str,
+    special: bool = True,
+) -> TextLook:
+    """What tokens looked at, and what looked at them; without tokens, the last one that is no special token.
+
+    Of two directions, a token may lack one: what looks and what is looked at may be two texts.
+
+    Raises:
+        ArgumentError: there is no such token, kind, layer or head.
+    """
+    meant = which.alike(found)
+    first = meant[0]
+    layer = first.name if len(meant) == 1 else None
+    highlights = []
+    wanted: Sequence[str | None] = tokens or [None]
+    for token in wanted:
+        missing = []
+        for direction in directions:
+            side, axis = (first.queries, -2) if direction == "from" else (first.keys, -1)
+            try:
+                places = _place(token, side, first.table.shape[axis])
+            except ArgumentError as error:
+                missing.append(error)
+                continue
+            look = looked_at if direction == "from" else looked_at_by
+            one = look(meant, places, layer=layer, head=which.head)
+            # padding may look at something, but it isn't the text that does
+            highlights.append(one if direction == "from" else replace(one, shares=one.shares * first.counted))
+        if len(missing) == len(directions):
+            raise missing[0]
+    return TextLook(highlights, title, special, () if tokens else found)
+
+
+def look_at_map(found: Sequence[Reading], which: Which, title: str) -> MapLook:
+    """The whole map of the attentions meant, or their mean.
+
+    Raises:
+        ArgumentError: there is no such kind, layer or head.
+    """
+    meant = which.alike(found)
+    return MapLook(overview(meant, head=which.head, view=which.view(meant)), title)
+
+
+def look_at_alignment(found: Sequence[Reading], which: Which, title: str, gold: Gold | None = None) -> AlignmentLook:
+    """What the words of a target looked at when they were about to be said.
+
+    Raises:
+        ArgumentError: there is no cross-attention, no such layer or head, or a gold link outside the words.
+    """
+    across = _crossing(found)
+    if any(tokens is not None and not tokens.words for tokens in (across[0].queries, across[0].keys)):
+        side = "target" if across[0].queries is not None and not across[0].queries.words else "source"
+        raise ArgumentError(f"the {side} has no words to align: give a TARGET to look at, or see --show text")
+    meant = Which("cross", which.layer, which.head).alike(found)
+    known = word_alignments(across, predicting=True)
+    names = {one.name for one in meant}
+    views = {which.view(meant): _mean([one for (layer, h), one in known.items() if layer in names and h == which.head])}
+    views |= {"mean of all layers and heads": _mean([one for (_, head), one in known.items() if head is None])}
+    single = {f"{layer} · head {head}": one for (layer, head), one in known.items() if head is not None}
+    views |= {f"{layer} · mean of heads": one for (layer, head), one in known.items() if head is None} | single
+    one = next(iter(views.values()))
+    sizes = len(one.source_words), len(one.target_words)
+    for i, j in sorted(gold[1] if gold is not None else ()):
+        if i >= sizes[0] or j >= sizes[1]:
+            raise ArgumentError(f"gold: link {i}-{j} in a pair of {sizes[0]} source and {sizes[1]} target words")
+    return AlignmentLook(views, list(single), across[0].heads, title, gold)
+
+
+def look_at_ranking(
+    subject: Subject,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    gold: Sequence[Gold],
+    title: str,
+    report: Callable[[str, int, int | None], None],
+) -> tuple[RankingLook, dict[int, str]]:
+    """How well each layer and head aligns a text.
+
+    Args:
+        subject: a model.
+        sources, targets: the text; empty pairs don't count.
+        gold: sure and possible links of each pair.
+        title: of pages.
+        report: told what is done, how much, and of how much.
+
+    Returns:
+        The ranking, and what the model could not read: number of the pair → why.
+
+    Raises:
+        ArgumentError: the model has no cross-attention, or could read no pair.
+    """
+    check_crosses(subject)
+    problems: dict[int, str] = {}
+    sure: list[Collection[Link]] = []
+    possible: list[Collection[Link]] = []
+
+    def pairs() -> Iterator[list[Reading]]:
+        for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            report("aligning", number, len(sources))
+            if not source.strip() or not target.strip():
+                continue
+            try:
+                recording = subject.record([source], [target])
+            except ArgumentError as error:
+                problems[number] = str(error)
+                continue
+            found = _crossing(readings(recording))
+            problem = _other_words(found[0], source, target)
+            if problem is not None:
+                problems[number] = problem
+                continue
+            sure.append(gold[number][0])
+            possible.append(gold[number][1])
+            yield found
+
+    try:
+        return RankingLook(rank_heads(pairs(), sure, possible, predicting=True), title), problems
+    except ArgumentError as error:
+        if sure or not problems:
+            raise
+        number, problem = next(iter(problems.items()))
+        raise ArgumentError(f"no pair can be judged; pair {number + 1}: {problem}") from error
+
+
+def check_crosses(subject: Subject) -> None:
+    """Refuse a model that reads one text when a source and a target are to be aligned.
+
+    Raises:
+        ArgumentError: it does.
+    """
+    if subject.kind not in ("translator", "encoder-decoder"):
+        raise ArgumentError(f"alignments are of a source and a target: {subject.name} reads one text")
+
+
+def _parted(tokens: Tokens | None) -> Tokens | None:
+    """The same with words of which no two have a token."""
+    if tokens is None:
+        return None
+    words: list[Word] = []
+    for word in tokens.words:
+        shared = bool(words) and bool(set(words[-1].tokens) & set(word.tokens))
+        if shared:
+            last = words.pop()
+            word = Word(last.text + word.text, tuple(sorted({*last.tokens, *word.tokens})))
+        words.append(word)
+    return replace(tokens, words=tuple(words))
+
+
+def _other_words(one: Reading, source: str, target: str) -> str | None:
+    """Why gold links, which count the words of the texts, don't fit what a model read; None if they do."""
+    for side, text, tokens in (("source", source, one.keys), ("target", target, one.queries)):
+        wanted = [text[start:stop] for start, stop in split_words(text)]
+        found = [] if tokens is None else [word.text for word in tokens.words]
+        if len(found) != len(wanted):
+            return f"the {side} has {len(wanted)} words, which gold links count, and {len(found)} for the tokenizer"
+    return None
+
+
+def _crossing(found: Sequence[Reading]) -> list[Reading]:
+    """All cross-attention."""
+    if "cross" not in {one.role.kind for one in found}:
+        raise ArgumentError("there is no cross-attention here, so there are no alignments; see --show text")
+    return Which("cross").alike(found)
+
+
+def _mean(found: Sequence[Alignment]) -> Alignment:
+    first = found[0]
+    weights = np.mean([one.weights for one in found], axis=0)
+    return Alignment(first.source_words, first.target_words, weights)
+
+
+def _place(token: str | None, known: Tokens | None, length: int) -> tuple[int, ...]:
+    """The positions of a token; of None, those of the last that is no special token."""
+    if token is not None:
+        return find_token(known, token, length)
+    plain = [at for at in range(length) if known is None or not known.special[at]]
+    return (plain[-1] if plain else length - 1,)
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
+def _names(found: Sequence[Reading]) -> str:
+    names = [one.name for one in found]
+    return f"they are {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
