@@ -96,3 +96,14 @@ def test_the_largest_are_those_of_a_stable_sort(data: st.DataObject) -> None:
     real = values > -torch.inf
     assert torch.equal(index[real], order[..., :n][real])
     assert torch.equal(scores.gather(-1, index), values)
+
+
+def test_autocast_does_not_round_statistics() -> None:
+    q, k = torch.randn(1, 2, 40, 8), torch.randn(1, 2, 40, 8)
+    plain, under = AttentionMap(q, k), AttentionMap(q, k)
+    expected = plain.survey(top=2, cells=(3, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = under.survey(top=2, cells=(3, 3))
+        transposed = under.apply_transposed(q)
+    assert torch.equal(found.received, expected.received) and torch.equal(found.pooled, expected.pooled)
+    assert torch.equal(transposed, plain.apply_transposed(q))

@@ -11,6 +11,7 @@ import torch
 from regard.errors import ArgumentError, CheckpointError, MissingExtraError, UnsupportedError
 from regard.interop.huggingface.directory import open_directory
 from regard.recording import record
+from regard.recording.file import load_recording
 from regard.runs.recordings import HuggingFaceSubject, TranslatorSubject, is_recording, open_subject, read_texts
 
 transformers = pytest.importorskip("transformers")
@@ -269,6 +270,22 @@ def test_generation(name: str, subjects: dict[str, HuggingFaceSubject]) -> None:
     most = 5 + 3 if name.startswith("Llama") else 1 + 3
     assert 1 < table.shape[2] <= most
     assert len(recording.tokens(decoder[0])[0]) == 2
+
+
+@pytest.mark.parametrize("generate", [None, 3])
+@pytest.mark.parametrize("name", [LLAMA, BERT, BART, T5])
+def test_a_saved_recording_is_the_same(
+    name: str, generate: int | None, subjects: dict[str, HuggingFaceSubject], tmp_path: Path
+) -> None:
+    if generate is not None and subjects[name].kind == "encoder":
+        return
+    recording = subjects[name].record(TEXTS, generate=generate)
+    recording.save(tmp_path / "file")
+    opened = load_recording(tmp_path / "file")
+    assert list(opened) == list(recording) and len(opened) >= 2
+    for path, table in recording.items():
+        assert torch.equal(opened[path].dense(), table.dense())
+        assert opened.tokens(path) == recording.tokens(path)
 
 
 def test_a_tokenizer_without_padding(copy: Path) -> None:

@@ -17,6 +17,7 @@ from regard.insight.tokens import Role
 from regard.interop.huggingface.coverage import Kept, watched
 from regard.interop.huggingface.families import FAMILIES, Family
 from regard.interop.huggingface.source import HuggingFaceModel
+from regard.recording import record
 
 ALL = transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS
 FAMILY = {family.name: family for family in FAMILIES}
@@ -308,6 +309,7 @@ def test_recordings_of_one_model_close_in_any_order() -> None:
         vocab_size=31, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
     )
     model = transformers.LlamaForCausalLM(config).eval()
+    model.generation_config.eos_token_id = None
     before = set(vars(model))
     first, second = record(model), record(model, keep="generation")
     one, other = first.__enter__(), second.__enter__()

@@ -9,9 +9,9 @@ from regard.attention.backends.contract import Call
 from regard.attention.dispatch import choose
 from regard.attention.extent import Extent, shape
 from regard.attention.operands import Operand
-from regard.attention.precision import own_precision
-from regard.attention.rows import blocks_of
 from regard.attention.scoring import Scoring, check_tensor, zero_unseen
+from regard.attention.statistics import Transposed
+from regard.attention.survey import survey
 from regard.errors import ArgumentError
 
 
@@ -34,13 +34,9 @@ def applied(table: Scoring, x: Tensor) -> Tensor:
 
 def applied_transposed(table: Scoring, x: Tensor) -> Tensor:
     """Pᵀ · x (B, H, K, F) of numbers x (B, H, Q, F) in the dtype of the scores; without gradient."""
-    sizes = table.extent
-    total = x.new_zeros(sizes.batch, sizes.heads, sizes.keys, x.shape[-1])
-    with torch.no_grad(), own_precision(sizes.device):
-        for region, block in blocks_of(table, slice(0, sizes.queries)):
-            given = x[region.batch, region.heads, region.rows]
-            total[region.batch, region.heads, region.columns] += block.weights().transpose(-1, -2) @ given
-    return total
+    found = Transposed(table, x)
+    survey(table, [found])
+    return found.gathered
 
 
 def beside(sizes: Extent, name: str, x: Tensor, length: int, *, grouped: bool) -> Tensor:

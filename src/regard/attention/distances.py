@@ -6,7 +6,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from regard.attention.precision import own_precision
 from regard.attention.scoring import Scoring
 from regard.attention.survey import Sight, survey
 from regard.errors import ArgumentError
@@ -32,8 +31,7 @@ def by_distance(table: Scoring, edges: Sequence[int], share: Tensor | None = Non
         raise ArgumentError(f"share is {tuple(share.shape)}: expected a shape that broadcasts to {shape}")
     share = share.to(sizes.device, table.dtype).expand(shape)
     statistic = Distances(table, edges, share)
-    with own_precision(sizes.device):
-        survey(table, [statistic])
+    survey(table, [statistic])
     return statistic.mass
 
 

@@ -59,7 +59,7 @@ class Pooled:
         cells = _cell(torch.arange(rows.start, rows.stop, device=target.device), self._queries, self._high) - first
         if self._how == "mean":
             inside = cells == torch.arange(last + 1 - first, device=target.device)[:, None]  # (cells, rows)
-            down = sight.summed(inside)
+            down = sight.grouped(inside)
             parts, across = _by_columns(down, region.columns, self._keys, self._wide, "mean")
             target[..., across] += parts
         else:

@@ -97,6 +97,29 @@ class Received:
         self.received[region.batch, region.heads, region.columns] += sight.columns()
 
 
+class Transposed:
+    """Pᵀ · x of numbers for each query.
+
+    Args:
+        table: the table.
+        x: (B, H, Q, F).
+
+    Attributes:
+        gathered: (B, H, K, F).
+    """
+
+    def __init__(self, table: Scoring, x: Tensor) -> None:
+        sizes = table.extent
+        self.gathered = x.new_zeros((sizes.batch, sizes.heads, sizes.keys, x.shape[-1]))
+        self._x = x
+
+    def see(self, sight: Sight) -> None:
+        """See `Statistic.see`."""
+        region, given = sight.region, self._x[_rows(sight.region)]
+        # by rows of the block, since its transpose would be read against the grain
+        self.gathered[region.batch, region.heads, region.columns] += sight.summed(given.mT).mT
+
+
 class Top:
     """The heaviest keys of each query.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from regard.attention import scoring
 from regard.attention.modes import readable
 from regard.attention.operands import Region
+from regard.attention.precision import own_precision
 from regard.attention.rows import Block, blocks_of, lse_of, sunk
 from regard.attention.scoring import Scoring
 
@@ -91,26 +92,27 @@ class Sight:
             return self._factored
         return self.normal * self.mass[..., None] if "sink" in self.block.parts else self.normal
 
-    def summed(self, inside: Tensor) -> Tensor:
+    def summed(self, rows: Tensor) -> Tensor:
+        """R · P, sums of the weights over rows: (B, H, n, columns) of R (B, H, n, rows), or (n, rows)."""
+        if self.block.table.factor is not None:
+            return rows @ self._factored
+        if "sink" in self.block.parts:  # a number for each row, which needs no pass over the block
+            rows = rows * self.mass[..., None, :]
+        return rows @ self.normal
+
+    def grouped(self, inside: Tensor) -> Tensor:
         """Sums of the weights over groups of rows, (B, H, n, columns); each row is in one group.
 
         Args:
             inside: (n, rows) bool, which rows are in which group.
         """
-        rows = inside.to(self.ranked.dtype)
-        if self.block.table.factor is not None:
-            self._sums = rows @ self._factored
-        elif "sink" in self.block.parts:  # a number for each row, which needs no pass over the block
-            self._sums = (rows * self.mass[..., None, :]) @ self.normal
-        else:
-            self._sums = rows @ self.normal
+        self._sums = self.summed(inside.to(self.ranked.dtype))
         return self._sums
 
     def columns(self) -> Tensor:
         """Sums of the weights over all rows, (B, H, columns); from those over groups of rows, if they are there."""
         if self._sums is None:
-            self.summed(torch.ones(1, self.ranked.shape[-2], dtype=torch.bool, device=self.ranked.device))
-        assert self._sums is not None
+            return self.summed(self.ranked.new_ones(1, self.ranked.shape[-2]))[..., 0, :]
         return self._sums.sum(-2)
 
     def at(self, index: Tensor) -> Tensor:
@@ -144,7 +146,7 @@ class Statistic(Protocol):
 
 def survey(table: Scoring, statistics: Sequence[Statistic]) -> None:
     """Show each block of a table to each of the statistics."""
-    with torch.no_grad():
+    with torch.no_grad(), own_precision(table.extent.device):
         for region, block in blocks_of(table, slice(0, table.extent.queries), scoring.BLOCK * LARGER):
             sight = Sight(region, block)
             for one in statistics:

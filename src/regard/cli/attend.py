@@ -8,12 +8,9 @@ import typer
 from regard.cli.attend_choices import Asked, DirectionName, Files, KindName, Show
 from regard.cli.attend_models import show_model
 from regard.cli.options import (
-    BeamOption,
-    ColumnsOption,
     DeviceOption,
     JsonFileOption,
     JsonOption,
-    PairsOption,
     QuietOption,
     ThreadsOption,
 )
@@ -42,9 +39,8 @@ def attend(
     show: Annotated[
         Show | None,
         typer.Option(
-            help="Which source words each target word looked at; the text, coloured by what a token looked at; what "
-            "goes into a token through all layers; numbers about every head; a whole map. If not given: alignment "
-            "where a model has cross-attention, else text.",
+            help="See above. If not given: what the other options are for, else alignment where the model has "
+            "cross-attention, and text where it hasn't.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -67,8 +63,9 @@ def attend(
     layer: Annotated[
         str | None,
         typer.Option(
-            help="Layer, from 0, -1 the last, or mean; but for alignments of a regard model also a pattern over "
-            "names: 'encoder.*'. If not given: all of them; in alignments of a regard model its best guess.",
+            help="Layer, from 0 among those of its kind, -1 the last, or mean; or a pattern over paths of modules, "
+            "such as 'encoder.*', but for a regard model's alignment. If not given: all of them, and for a regard "
+            "model's alignment its best guess.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -76,7 +73,8 @@ def attend(
     kind: Annotated[
         KindName | None,
         typer.Option(
-            help="But for alignments: which attention. If not given: cross where there is any (a summary has all).",
+            help="For all but alignment: which attention. If not given: cross where there is any, and for summary and "
+            "rollout all.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -95,8 +93,29 @@ def attend(
             rich_help_panel=TEXT,
         ),
     ] = None,
-    pairs: PairsOption = None,
-    columns: ColumnsOption = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of --source and --target: a table (tab-separated, .csv, .jsonl, .parquet; - is tabs on "
+            "standard input).",
+            rich_help_panel=TEXT,
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="With --pairs: the columns of source and target, numbers from 1 or names: en,de. Else 1,2.",
+            rich_help_panel=TEXT,
+        ),
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="For a regard model's own translation: width of the beam, 1 for greedy; else the model's own.",
+            rich_help_panel=TEXT,
+        ),
+    ] = None,
     generate: Annotated[
         int | None,
         typer.Option(
@@ -138,7 +157,6 @@ def attend(
     ] = None,
     as_json: JsonOption = False,
     json_file: JsonFileOption = None,
-    beam: BeamOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     quiet: QuietOption = False,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 
 class GroupedCommand(TyperCommand):
@@ -19,9 +19,9 @@ class GroupedCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
-            if parameter.param_type_name == "argument":
+            if not isinstance(parameter, TyperOption):
                 groups["Arguments"].append(record)
-            elif getattr(parameter, "rich_help_panel", None):
+            elif parameter.rich_help_panel:
                 groups.setdefault(parameter.rich_help_panel, []).append(record)
             else:
                 others.append(record)

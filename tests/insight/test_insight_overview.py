@@ -1,0 +1,107 @@
+"""Overviews: shares that add up, cells that are unions of cells, pictures and text of any length."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regard.attention import AttentionMap, Causal
+from regard.errors import ArgumentError
+from regard.insight import Reading, readings_of
+from regard.insight.overview import Overview, draw_overview, overview, render_overview
+from regard.insight.picture_page import write_picture_page
+from regard.insight.tokens import Role, Tokens
+
+
+def reading(queries: int, keys: int, heads: int = 2, causal: bool = False) -> Reading:
+    torch.manual_seed(queries + keys)
+    q, k = torch.randn(1, heads, queries, 4), torch.randn(1, heads, keys, 4)
+    role = Role("causal", "text", "text") if causal else Role("cross", "target", "source")
+    return readings_of({"a": AttentionMap(q, k, mask=Causal() if causal else None)}, {"a": role})[0]
+
+
+def test_cells_are_shares_of_the_queries_attention() -> None:
+    one = reading(5, 700)
+    found = overview([one], head=1, cells=256)
+    assert found.shares.shape == (5, 256) and found.rows == (0, 1, 2, 3, 4, 5) and found.columns[-1] == 700
+    dense = one.table.dense()[0, 1].numpy()
+    wanted = np.add.reduceat(dense, found.columns[:-1], axis=1)
+    np.testing.assert_allclose(found.shares, wanted, atol=1e-6)
+    np.testing.assert_allclose(found.shares.sum(1), 1.0, atol=1e-5)
+
+
+def test_long_texts_have_256_cells_a_side() -> None:
+    one = reading(1000, 1000, causal=True)
+    found = overview([one])
+    assert found.shares.shape == (256, 256) and found.view == "a · mean of heads"
+    dense = one.table.dense()[0].mean(0).numpy()
+    rows = slice(found.rows[100], found.rows[101])
+    columns = slice(found.columns[40], found.columns[41])
+    np.testing.assert_allclose(found.shares[100, 40], dense[rows, columns].sum(1).mean(), rtol=1e-4)
+    assert not np.triu(found.shares, 1).any()
+
+
+@pytest.mark.parametrize(("high", "wide"), [(7, 5), (3, 4), (1, 1), (100, 100)])
+def test_coarser_cells_are_unions(high: int, wide: int) -> None:
+    one = reading(23, 31)
+    fine = overview([one], cells=16)
+    found = fine.coarser(high, wide)
+    assert found.shares.shape == (min(high, 16), min(wide, 16))
+    assert set(found.rows) <= set(fine.rows) and set(found.columns) <= set(fine.columns)
+    dense = one.table.dense()[0].mean(0).numpy()
+    summed = np.add.reduceat(np.add.reduceat(dense, found.rows[:-1], 0), found.columns[:-1], 1)
+    np.testing.assert_allclose(found.shares, summed / np.diff(found.rows)[:, None], atol=1e-6)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (3, 300), (300, 3), (12, 12), (600, 600)])
+@pytest.mark.parametrize("width", [20, 80, 200])
+def test_text_fits_the_terminal(queries: int, keys: int, width: int) -> None:
+    found = overview([reading(queries, keys)])
+    plain = render_overview(found, width, False).splitlines()
+    assert all(len(line) <= max(width, len(plain[1])) for line in plain) and len(plain) <= 100
+    assert plain[0] == "a · mean of heads"
+    coloured = render_overview(found, width, True)
+    assert coloured.count("\x1b[0m") == len(coloured.splitlines()) - 2
+
+
+def test_darker_is_heavier() -> None:
+    shares = np.array([[0.9, 0.1, 0.0]], dtype=np.float32)
+    found = Overview("v", "target", "source", (0, 1), (0, 1, 2, 3), shares)
+    assert render_overview(found, 40, False).splitlines()[2] == "0 ██··" or render_overview(
+        found, 40, False
+    ).splitlines()[2].startswith("0 ██")
+    with pytest.raises(ArgumentError, match="width is 19"):
+        render_overview(found, 19, False)
+
+
+def test_pictures_name_the_tokens_of_short_texts(tmp_path: Path) -> None:
+    one = reading(3, 4)
+    tokens = [
+        Tokens(tuple(texts), (False,) * len(texts)) for texts in (("ein", "$x", "日"), ("a", "dog", "2", "<eos>"))
+    ]
+    found = overview([replace(one, queries=tokens[0], keys=tokens[1])])
+    assert found.row_texts == ("ein", "$x", "日") and found.to_json()["column_texts"] == ["a", "dog", "2", "<eos>"]
+    draw_overview(found, tmp_path / "a.png", "title")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    draw_overview(found, tmp_path / "a.svg")
+    again = (tmp_path / "a.svg").read_text("utf-8")
+    assert "<svg" in again
+    with pytest.raises(ArgumentError, match=r"a\.txt"):
+        draw_overview(found, tmp_path / "a.txt")
+    with pytest.raises(ArgumentError, match="no head 5"):
+        overview([one], head=5)
+
+
+def test_a_page_of_pictures_keeps_data_out_of_the_markup(tmp_path: Path) -> None:
+    found = overview([reading(2, 2)])
+    data = {"text": "</script><script>alert(1)</script>"}
+    title = 'a "<b>" @DATA@'
+    write_picture_page(tmp_path / "a.html", title, [lambda path: draw_overview(found, path)], "x < y @DATA@", data)
+    page = (tmp_path / "a.html").read_text("utf-8")
+    assert page.count("<script") == 1 and "alert(1)" in page and "</script><script>" not in page
+    assert 'alt="a &quot;&lt;b&gt;&quot; @DATA@"' in page and "<pre>x &lt; y @DATA@</pre>" in page
+    assert "data:image/svg+xml;base64," in page and "default-src 'none'" in page
+    write_picture_page(tmp_path / "b.html", "t", [], "", {})
+    assert "<pre>" not in (tmp_path / "b.html").read_text("utf-8")
