@@ -21,7 +21,7 @@ def intervals_of(seen: Visibility, queries: int, keys: int, device: torch.device
     """
     if seen.limits_only and seen.keys is None:
         first, last = seen.interval(queries, keys, device)
-        shape = [max(sizes) for sizes in zip(first.shape, last.shape, (1, 1, queries, 1), strict=True)]
+        shape = [max(first.shape[0], last.shape[0]), max(first.shape[1], last.shape[1]), queries, 1]
         nothing = (first >= last).expand(shape)
         return first.expand(shape).masked_fill(nothing, 0), last.expand(shape).masked_fill(nothing, 0)
     found: list[tuple[Tensor, Tensor]] = []

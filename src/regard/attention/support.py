@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from regard.attention.biases import ALiBi, GaussianFactor, RelativeBias
-from regard.attention.masks import Causal, Dense, Document, Mask, Near, Padding, Prefix, Window
+from regard.attention.biases import ALiBi, Diagonals, GaussianFactor, RelativeBias
+from regard.attention.masks import Causal, Dense, Document, Interval, Mask, Near, Padding, Prefix, Window
 from regard.attention.scores import Form
 from regard.errors import UnsupportedError
 
@@ -55,6 +55,9 @@ MASKS: dict[str, Callable[[int, int, int], Mask | None]] = {
     "Document(ids) & Causal()": lambda batch, queries, keys: (
         Document(torch.arange(queries) * 3 // max(1, queries), torch.arange(keys) * 3 // max(1, keys)) & Causal()
     ),
+    "Interval(start, stop)": lambda batch, queries, keys: Interval(
+        (torch.arange(queries) - 3).clamp(0), torch.arange(queries) + 2
+    ),
     "Near(centre, radius)": lambda batch, queries, keys: Near(torch.linspace(0, keys - 1, queries), keys / 16),
     "Dense(table)": lambda batch, queries, keys: Dense(torch.arange(queries)[:, None] % 3 != torch.arange(keys) % 3),
 }
@@ -72,6 +75,9 @@ OPTIONS: dict[str, Callable[[int, int, int, int], Made]] = {
     "nothing else": lambda batch, heads, queries, keys: {},
     "bias=ALiBi()": lambda batch, heads, queries, keys: {"bias": ALiBi()},
     "bias=RelativeBias(table), learned": _learned_bias,
+    "bias=Diagonals(values)": lambda batch, heads, queries, keys: {
+        "bias": Diagonals(torch.linspace(-1, 1, heads * (queries + keys - 1)).view(heads, -1))
+    },
     "bias=tensor": lambda batch, heads, queries, keys: {"bias": _waves(queries, keys)},
     "softcap": lambda batch, heads, queries, keys: {"softcap": 5.0},
     "sink": lambda batch, heads, queries, keys: {"sink": torch.linspace(-1, 1, heads)},

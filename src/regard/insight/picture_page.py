@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,7 +69,5 @@ def write_picture_page(
         # no tag can begin inside of the data
         "@DATA@": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
     }
-    page = PAGE
-    for mark, content in parts.items():
-        page = page.replace(mark, content, -1 if mark == "@TITLE@" else 1)
-    write_text(path, page)
+    # in one pass: what is filled in may look like a mark
+    write_text(path, re.sub("|".join(parts), lambda mark: parts[mark[0]], PAGE))

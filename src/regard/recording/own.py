@@ -47,10 +47,15 @@ Step = Callable[[Tensor, State], tuple[Tensor, State]]
 class Searches(Protocol):
     """Something that runs a model and says what its searches found, such as a translator."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The model that is run."""
+        ...
 
-    listeners: list[Callable[[Sequence[int], Sequence[Sequence[int]]], None]]
-    """Called after each search with what `Observer.returned` takes."""
+    @property
+    def listeners(self) -> list[Callable[[Sequence[int], Sequence[Sequence[int]]], None]]:
+        """Called after each search with what `Observer.returned` takes."""
+        ...
 
 
 class OwnModel:

@@ -6,7 +6,7 @@ A `Subject` reads texts and hands out what its attentions did; which kind of mod
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -101,7 +101,7 @@ class TranslatorSubject:
             raise ArgumentError("generate: a translator writes whole translations, which is what it does without it")
         translator.check_attends()
         chosen = None if heads is None else [*heads]
-        recorder = record(cast(Any, translator), where, heads=chosen)  # before any work, as it may refuse
+        recorder = record(translator, where, heads=chosen)  # before any work, as it may refuse
         sides = translator.tokenizers.source, translator.tokenizers.target
         sources = sides[0].encode_batch(texts)
         _check_lengths("source", [len(row) for row in sources], translator.max_tokens)
