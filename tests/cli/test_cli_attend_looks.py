@@ -18,7 +18,8 @@ from regard.runs.translator import load
 
 SOURCE, TARGET = "today two cats play", "heute spielen zwei Katzen"
 TEXT = "two dogs play and one cat sleeps"
-WORDS = "today two cats play dogs and one cat sleeps zwei Hunde spielen ein Hund".split()
+WORDS = (*SOURCE.split(), "dogs", "and", "one", "cat", "sleeps", "zwei", "Hunde", "spielen", "ein", "Hund")
+PARTS = {"layers": 2, "attention_heads": 2, "ffn_dim": 16}
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,14 @@ def hugging(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "llama": lambda: transformers.LlamaForCausalLM(
             transformers.LlamaConfig(**size, **width, num_attention_heads=2, max_position_embeddings=64)
         ),
-        "t5": lambda: transformers.T5ForConditionalGeneration(
-            transformers.T5Config(
-                **size, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0
+        "bart": lambda: transformers.BartForConditionalGeneration(
+            transformers.BartConfig(
+                **size,
+                d_model=16,
+                **{f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in PARTS.items()},
+                max_position_embeddings=64,
+                decoder_start_token_id=0,
+                forced_eos_token_id=None,
             )
         ),
     }
@@ -51,6 +57,10 @@ def hugging(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(5)
             make().save_pretrained(found[name])
+        if name == "bart":  # a target is read up to its last word only where something follows that
+            raw.post_processor = tokenizers.processors.TemplateProcessing(
+                single="$A </s>", special_tokens=[("</s>", ids["</s>"])]
+            )
         transformers.PreTrainedTokenizerFast(tokenizer_object=raw, **names).save_pretrained(found[name])
     return found
 
@@ -98,7 +108,7 @@ def test_a_decoders_text_is_shown_by_itself(regard, hugging: dict[str, Path]) ->
 
 
 def test_an_encoder_decoder_aligns_by_itself(regard, hugging: dict[str, Path], tmp_path: Path) -> None:
-    given = ("attend", hugging["t5"], "two dogs play", "zwei Hunde spielen")
+    given = ("attend", hugging["bart"], "two dogs play", "zwei Hunde spielen")
     found = json.loads(regard(*given, "--json").out)
     assert found["source_words"] == ["two", "dogs", "play"] and found["target_words"] == ["zwei", "Hunde", "spielen"]
     heads = [name for name in found["views"] if " · head " in name]
@@ -109,9 +119,9 @@ def test_an_encoder_decoder_aligns_by_itself(regard, hugging: dict[str, Path], t
     source.write_text("two dogs play\n\none cat\n")
     target.write_text("zwei Hunde spielen\n\nein Hund\n")
     gold.write_text("0-0 1-1 2-2\n\n0-0\n")
-    lines = regard("attend", hugging["t5"], "--source", source, "--target", target).lines
+    lines = regard("attend", hugging["bart"], "--source", source, "--target", target).lines
     assert lines[0] == ran.lines[0] and lines[1] == "" and len(lines) == 3
-    ranked = regard("attend", hugging["t5"], "--source", source, "--target", target, "--gold-file", gold, "--json")
+    ranked = regard("attend", hugging["bart"], "--source", source, "--target", target, "--gold-file", gold, "--json")
     content = json.loads(ranked.out)
     assert content["pairs"] == 2 and len(content["heads"]) == 6
     rates = [one["error_rate"] for one in content["heads"]]
@@ -126,10 +136,7 @@ def test_a_recording_needs_no_model(regard, recording: Path, tiny_model) -> None
     for row, other in zip(found["weights"], wanted.weights.tolist(), strict=True):
         assert row == pytest.approx(other, abs=1e-5)
     first = regard("attend", recording, "--token", "dog", "--kind", "self", "--direction", "both")
-    assert [line for line in first.lines if line.startswith("what ")] == [
-        "what dog (source 1) looked at · encoder.layers.0.attention · mean of heads",
-        "what looked at dog (source 1) · encoder.layers.0.attention · mean of heads",
-    ] or "what dog (source" in first.out
+    assert "what dog (source" in first.out and "what looked at dog (source" in first.out
     assert "two.safetensors" in json.loads(regard("attend", recording, "--show", "map", "--json").out)["model"]
 
 
@@ -232,6 +239,6 @@ def test_help_stands_in_groups() -> None:
     app = typer.Typer(rich_markup_mode=None)
     app.command(cls=GroupedCommand)(attend)
     shown = CliRunner().invoke(app, ["--help"]).output
-    order = ["Arguments:", "What is shown:", "  --show", "Text:", "  --text", "Word alignments:", "  --gold", "Files:"]
-    places = [shown.index(f"\n{one}") for one in [*order, "  --png", "Options:", "  --device", "  --help"][:-1]]
+    order = ["Arguments:", "What is shown:", "  --show <", "Text:", "  --text <", "Word alignments:", "  --gold <"]
+    places = [shown.index(f"\n{one}") for one in [*order, "Files:", "  --png <", "Options:", "  --device <"]]
     assert places == sorted(places)

@@ -20,7 +20,8 @@ from regard.insight.visible_keys import visible_keys
 
 def tokens_of(texts: str) -> Tokens:
     words = texts.split()
-    return Tokens(tuple(words), tuple(word[0] in "<[" for word in words))
+    padding = tuple(word == "[PAD]" for word in words)
+    return Tokens(tuple(words), tuple(word[0] in "<[" for word in words), padding=padding)
 
 
 LEFT = tokens_of("[PAD] [PAD] <s> the old lamp burned")
@@ -41,7 +42,7 @@ def reading(mask: Mask | None, role: Role, tokens: Tokens | None, **options: tor
         (Padding(torch.tensor([7, 5])), "self", None, range(5)),
         (Padding(torch.tensor([7, 5])), "self", RIGHT, range(5)),
         (Causal() & Dense((torch.arange(7) >= 2).expand(7, 7)), "causal", None, range(2, 7)),
-        (Causal(), "causal", LEFT, range(2, 7)),  # nothing masks the padding, but it is called so
+        (Causal(), "causal", LEFT, range(2, 7)),  # nothing masks the padding, but its tokens say so
         (Causal(), "causal", RIGHT, range(5)),
         (Causal() & Window(2, 0), "causal", None, range(7)),
     ],

@@ -73,8 +73,8 @@ def attend(
         score: `ScaledDot()`, `Dot()`, `Cosine()`, `General(weight)`, `Gaussian(sigma)`, `Additive(v)` or `Kernel()`.
         mask: which keys may be seen: `Causal()`, `Padding(lengths)`, `Window(left, right)`, `Prefix(n)`,
             `Document(ids)`, `Near(centre, radius)`, `Interval(start, stop)`, `Dense(table)`, joined by `&` and `|`.
-        bias: added to the scores: `ALiBi()`, `RelativeBias()`, `Diagonals()` or a tensor that broadcasts to (B, H, Q, K); −∞ in it
-            counts as masked. May need a gradient.
+        bias: added to the scores: `ALiBi()`, `RelativeBias()`, `Diagonals()` or a tensor that broadcasts to
+            (B, H, Q, K); −∞ in it counts as masked. May need a gradient.
         factor: numbers from 0 to 1 that the weights are multiplied by after the softmax, so that a row sums to less
             than 1: `GaussianFactor(centre, sigma)` or a tensor that broadcasts to (B, H, Q, K).
         softcap: c: scores become c · tanh(score / c) before bias and mask (Gemma 2).

@@ -19,8 +19,6 @@ Flags = npt.NDArray[np.bool_]
 TokensOf = Callable[[str], tuple[Sequence[Tokens], Sequence[Tokens]]]
 """Of the name of a map, what stands at its rows and columns, for each batch element; empty where that isn't known."""
 
-_PADDING = re.compile(r"\W*pad(ding)?\W*", re.IGNORECASE)
-
 
 @dataclass(frozen=True, eq=False)
 class Reading:
@@ -59,8 +57,8 @@ def readings_of(
 
         readings_of(recording, recording.roles, recording.tokens)
 
-    A row counts unless it sees nothing or is padding. Padding is a position that no query of a self-attention sees;
-    a special token called "pad"; a special token that is repeated at an end of the text.
+    A row counts unless it sees nothing or is padding: called so by its tokens, or a position that no query of a
+    self-attention sees.
 
     Args:
         maps: by module path, in the order of the model; each with a batch axis or without.
@@ -247,20 +245,9 @@ def _padding(table: AttentionMap, role: Role, queries: Tokens | None, keys: Toke
 
 
 def _padding_of(tokens: Tokens | None, length: int) -> Flags:
-    flags = np.zeros(length, dtype=bool)
-    if tokens is None:
-        return flags
-    for at, (text, special) in enumerate(zip(tokens.texts, tokens.special, strict=True)):
-        flags[at] = special and _PADDING.fullmatch(text) is not None
-    for order in (range(length), range(length - 1, -1, -1)):  # a run from either end
-        run = []
-        for at in order:
-            if not tokens.special[at] or tokens.texts[at] != tokens.texts[order[0]]:
-                break
-            run.append(at)
-        if 1 < len(run) < length:
-            flags[run] = True
-    return flags
+    if tokens is None or not tokens.padding:
+        return np.zeros(length, dtype=bool)
+    return np.array(tokens.padding, dtype=bool)
 
 
 def _counted(table: AttentionMap, padding: Flags) -> Flags:

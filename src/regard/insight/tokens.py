@@ -36,6 +36,7 @@ class Tokens:
         texts: of each position, as it is shown.
         special: of each position, whether it is no part of the text: begin, end, separator, padding.
         ids: of each position in the vocabulary; empty where there are none, as for pixels and sound.
+        padding: of each position, whether it is none of the sequence at all; empty where there is no padding.
         words: the words in order, of tokens that aren't special; empty where they are unknown.
     """
 
@@ -43,3 +44,4 @@ class Tokens:
     special: tuple[bool, ...]
     ids: tuple[int, ...] = ()
     words: tuple[Word, ...] = ()
+    padding: tuple[bool, ...] = ()

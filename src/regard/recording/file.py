@@ -243,10 +243,11 @@ def _opened(content: dict[str, Any], tensors: StoredTensors, path: Path) -> Reco
 
 
 def _tokens(name: str, content: Any) -> Tokens:
-    given = fields_of(name, content, ("texts", "special", "ids", "words"))
+    given = fields_of(name, content, ("texts", "special", "padding", "ids", "words"))
     texts = texts_of(f"{name}: texts", given["texts"])
     last = len(texts) - 1
     special = set(integers_of(f"{name}: special", given["special"], 0, last))
+    padding = set(integers_of(f"{name}: padding", given["padding"], 0, last))
     ids = integers_of(f"{name}: ids", given["ids"], -(1 << 63), (1 << 63) - 1)
     if ids and len(ids) != len(texts):
         raise ArgumentError(f"{name}: {len(ids)} ids for {len(texts)} tokens")
@@ -256,4 +257,6 @@ def _tokens(name: str, content: Any) -> Tokens:
         if len(pair) != 2:
             raise ArgumentError(f"{name}: words: expected pairs of a text and positions")
         words.append(Word(text_of(f"{name}: words", pair[0]), integers_of(f"{name}: words", pair[1], 0, last)))
-    return Tokens(texts, tuple(i in special for i in range(len(texts))), ids, tuple(words))
+    everywhere = range(len(texts))
+    barred = tuple(i in padding for i in everywhere) if padding else ()
+    return Tokens(texts, tuple(i in special for i in everywhere), ids, tuple(words), barred)

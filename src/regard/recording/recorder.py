@@ -114,4 +114,5 @@ def record(
 
 def _numbers(sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
     """Tokens of which nothing but the id is known."""
-    return Tokens(tuple(map(str, ids)), tuple(not one for one in real), tuple(ids))
+    padding = tuple(not one for one in real)
+    return Tokens(tuple(map(str, ids)), padding, tuple(ids), padding=padding)

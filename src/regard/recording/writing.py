@@ -148,6 +148,7 @@ def _plain(tokens: Tokens) -> dict[str, Any]:
     return {
         "texts": [*tokens.texts],
         "special": [i for i, special in enumerate(tokens.special) if special],
+        "padding": [i for i, padding in enumerate(tokens.padding) if padding],
         "ids": [*tokens.ids],
         "words": [[word.text, [*word.tokens]] for word in tokens.words],
     }

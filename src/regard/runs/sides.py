@@ -34,7 +34,8 @@ def tokens_of(side: Tokenizer, ids: Sequence[int], real: Sequence[bool]) -> Toke
         Word(text[start:stop], tuple(inside[i] for i in group))
         for (start, stop), group in zip(words, groups, strict=True)
     )
-    return Tokens(texts, special, tuple(ids), tuple(found))
+    padding = tuple(not here or one == side.pad_id for one, here in zip(ids, real, strict=True))
+    return Tokens(texts, special, tuple(ids), tuple(found), padding)
 
 
 def translation_of(side: Tokenizer, found: Hypothesis) -> Translation:

@@ -56,7 +56,7 @@ def reader_of(tokenizer: Any) -> Callable[[str, Sequence[int], Sequence[bool]], 
         apart = [not here or one in special for one, here in zip(ids, real, strict=True)]
         # what is special is no part of a word, and no word goes on behind it
         surfaces = [b" " if no else surface(one) for one, no in zip(ids, apart, strict=True)]
-        return Tokens(tuple(map(name, ids)), tuple(apart), tuple(ids), _words(surfaces))
+        return Tokens(tuple(map(name, ids)), tuple(apart), tuple(ids), _words(surfaces), tuple(not one for one in real))
 
     return read
 
