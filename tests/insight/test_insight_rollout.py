@@ -117,12 +117,12 @@ class Largest(TorchDispatchMode):
 
 
 def test_no_tensor_is_as_large_as_a_map() -> None:
-    length = 2500
+    length = 2500  # much more than the root of a block
     q, k = torch.randn(1, 2, length, 4), torch.randn(1, 1, length, 4)
     readings = text_readings({name: AttentionMap(q, k, mask=Causal()) for name in "ab"})
     with Largest() as made:
         found = roll_out(readings, [length - 1, 5])
-    assert length * 2 <= made.numel < length * length / 20
+    assert length * 2 <= made.numel < length * length / 5  # of the map of one head; blocks have 2²⁰ places
     assert found.shares["text"].shape == (2, length) and found.shares["text"][1, 6:].max() == 0
 
 

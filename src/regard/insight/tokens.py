@@ -45,3 +45,7 @@ class Tokens:
     ids: tuple[int, ...] = ()
     words: tuple[Word, ...] = ()
     padding: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not any(self.padding):  # one way to say that there is none
+            object.__setattr__(self, "padding", ())
