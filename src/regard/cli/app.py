@@ -13,6 +13,7 @@ from regard.cli.check_data import check_data
 from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
 from regard.cli.example import example
+from regard.cli.grouped_help import GroupedCommand
 from regard.cli.info import info
 from regard.cli.record import record
 from regard.cli.score import score
@@ -48,7 +49,7 @@ COMMANDS = (
     info,
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=GroupedCommand)(command)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ FREE_KEYS = {
     "training.minutes",
     "training.patience",
     "training.save_minutes",
+    "training.attention_every",
     "training.device",
     "training.threads",
     "training.gradient_checkpointing",

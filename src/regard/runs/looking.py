@@ -23,7 +23,7 @@ from regard.insight import (
     word_alignments,
 )
 from regard.insight.overview import overview
-from regard.insight.tokens import Kind, Tokens, Word
+from regard.insight.tokens import Kind, Tokens
 from regard.recording import Recording
 from regard.runs.looks import AlignmentLook, Gold, MapLook, RankingLook, RollOutLook, SummaryLook, TextLook
 from regard.runs.recordings import Subject
@@ -100,14 +100,10 @@ class Which:
 def readings(recording: Recording, element: int = 0) -> list[Reading]:
     """The attentions of one batch element of a recording.
 
-    Words that share a token ("tired" and "." of a tokenizer that doesn't part them) are one word here: what such a
-    token was given can't be told apart.
-
     Raises:
         ArgumentError: nothing was recorded, or there is no such element.
     """
-    found = readings_of(recording, recording.roles, recording.tokens, element)
-    return [replace(one, queries=_parted(one.queries), keys=_parted(one.keys)) for one in found]
+    return readings_of(recording, recording.roles, recording.tokens, element)
 
 
 def default_kind(found: Sequence[Reading]) -> Kind:
@@ -272,20 +268,6 @@ def check_crosses(subject: Subject) -> None:
     """
     if subject.kind not in ("translator", "encoder-decoder"):
         raise ArgumentError(f"alignments are of a source and a target: {subject.name} reads one text")
-
-
-def _parted(tokens: Tokens | None) -> Tokens | None:
-    """The same with words of which no two have a token."""
-    if tokens is None:
-        return None
-    words: list[Word] = []
-    for word in tokens.words:
-        shared = bool(words) and bool(set(words[-1].tokens) & set(word.tokens))
-        if shared:
-            last = words.pop()
-            word = Word(last.text + word.text, tuple(sorted({*last.tokens, *word.tokens})))
-        words.append(word)
-    return replace(tokens, words=tuple(words))
 
 
 def _other_words(one: Reading, source: str, target: str) -> str | None:

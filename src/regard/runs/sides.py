@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from regard.data import group_by_words, split_words
 from regard.data.tokenizers import Tokenizer
 from regard.decoding import Hypothesis
-from regard.insight.tokens import Tokens, Word
+from regard.insight.tokens import Tokens, Word, parted
 from regard.runs.directory import Tokenizers
 from regard.runs.results import Translation
 from regard.tasks.translation import Specials
@@ -35,7 +35,7 @@ def tokens_of(side: Tokenizer, ids: Sequence[int], real: Sequence[bool]) -> Toke
         for (start, stop), group in zip(words, groups, strict=True)
     )
     padding = tuple(not here or one == side.pad_id for one, here in zip(ids, real, strict=True))
-    return Tokens(texts, special, tuple(ids), tuple(found), padding)
+    return Tokens(texts, special, tuple(ids), parted(found), padding)
 
 
 def translation_of(side: Tokenizer, found: Hypothesis) -> Translation:

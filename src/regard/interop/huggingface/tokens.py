@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from regard.data import group_by_words, split_words
-from regard.insight.tokens import Tokens, Word
+from regard.insight.tokens import Tokens, Word, parted
 
 Surface = Callable[[str], bytes]
 """The bytes that a piece adds to the text."""
@@ -82,7 +82,7 @@ def _words(surfaces: Sequence[bytes]) -> tuple[Word, ...]:
     text = "".join(REPLACEMENT if "\udc80" <= one <= "\udcff" else one for one in escaped)
     words = split_words(text)
     groups = group_by_words(spans, words)
-    return tuple(Word(text[a:b], tuple(group)) for (a, b), group in zip(words, groups, strict=True))
+    return parted(Word(text[a:b], tuple(group)) for (a, b), group in zip(words, groups, strict=True))
 
 
 def _surface_of(pieces: Sequence[str], tokenizer: Any) -> Surface:
