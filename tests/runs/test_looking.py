@@ -10,7 +10,7 @@ import torch
 from regard.attention import AttentionMap, Causal
 from regard.errors import ArgumentError
 from regard.insight import Reading, links, score_links
-from regard.insight.tokens import Role, Tokens, Word
+from regard.insight.tokens import Role, Tokens, Word, parted
 from regard.recording import Recording
 from regard.runs.looking import (
     Which,
@@ -182,10 +182,7 @@ def test_padding_looks_at_nothing(subject: TranslatorSubject) -> None:
 
 def test_words_that_share_a_token_are_one() -> None:
     words = (Word("it", (0,)), Word("tired", (1, 2)), Word(".", (2,)), Word("So", (3,)))
-    tokens = Tokens(("it", "tire", "d.", "So"), (False,) * 4, (1, 2, 3, 4), words)
-    known = stack(1, 4, tokens=tokens)[0].keys
-    assert known is not None
-    assert known.words == (Word("it", (0,)), Word("tired.", (1, 2)), Word("So", (3,)))
+    assert parted(words) == (Word("it", (0,)), Word("tired.", (1, 2)), Word("So", (3,)))
 
 
 def test_rollout_and_summary_follow_the_kind(found: list[Reading]) -> None:
