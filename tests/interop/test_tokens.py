@@ -1,5 +1,6 @@
 """`reader_of`: names, special flags and words of ids, for each kind of tokenizer; all of them are trained here."""
 
+import functools
 import time
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ WORDS = [
 ]
 
 
+@functools.cache  # training draws: ties may fall otherwise the next time
 def _byte_level() -> transformers.PreTrainedTokenizerFast:
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -34,6 +36,7 @@ def _byte_level() -> transformers.PreTrainedTokenizerFast:
     )
 
 
+@functools.cache
 def _unigram() -> transformers.PreTrainedTokenizerFast:
     inner = Tokenizer(models.Unigram())
     inner.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -47,6 +50,7 @@ def _unigram() -> transformers.PreTrainedTokenizerFast:
     )
 
 
+@functools.cache
 def _byte_fallback() -> transformers.PreTrainedTokenizerFast:
     """SentencePiece's BPE as Llama has it: ▁ for spaces, bytes for what isn't in the vocabulary."""
     marks = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -60,6 +64,7 @@ def _byte_fallback() -> transformers.PreTrainedTokenizerFast:
     )
 
 
+@functools.cache
 def _wordpiece() -> transformers.PreTrainedTokenizerFast:
     inner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -73,6 +78,7 @@ def _wordpiece() -> transformers.PreTrainedTokenizerFast:
     )
 
 
+@functools.cache
 def _ended() -> transformers.PreTrainedTokenizerFast:
     inner = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
