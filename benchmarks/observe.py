@@ -3,6 +3,7 @@ all statistics of all layers and heads, and with the weights that eager attentio
 
     python benchmarks/observe.py [--lengths 1024 2048 4096 8192 16384] [--rounds 5] [--device cuda --dtype bfloat16]
     python benchmarks/observe.py --parts            # single statistics beside the attention alone; crops of 32k × 32k
+    python benchmarks/observe.py --lengths 8192 --picture map.png
 
 The model is random: 8 layers, width 512, 8 heads over 2 key heads, feed-forward 1376, without the output projection.
 Memory is the growth of the peak of resident memory over the loaded model, each case in a process of its own (CUDA: of
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from measuring import Spread, alternate, ratio
@@ -24,6 +26,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from regard import AttentionMap, record
 from regard.attention import Causal
+from regard.insight.overview import draw_overview, overview
+from regard.insight.reading import readings_of
 from regard.recording import Recording
 from regard.runs.memory import peak_memory
 
@@ -194,6 +198,20 @@ def crops(options: argparse.Namespace, length: int) -> None:
     print(f"before ℓ is known {Spread.of(first)}; ℓ of all heads once: {whole:.1f} s; then {Spread.of(later)}")
 
 
+def picture(options: argparse.Namespace) -> None:
+    """The map of a head at the last of the lengths. Ids come again after 1,000 places, and the first head's keys are
+    made as its queries are, so that a token looks at those like it."""
+    length, model = options.lengths[-1], model_of("sdpa", options)
+    ids = torch.randint(0, 1000, (1, 1000), generator=torch.Generator().manual_seed(1)).repeat(1, length // 1000 + 1)
+    attention, width = model.layers[0].self_attn, WIDTH // HEADS
+    attention.q_proj.weight.data.mul_(2.5)  # fresh weights are so small that every key would be seen alike
+    attention.k_proj.weight.data[:width] = attention.q_proj.weight.data[:width]
+    with torch.no_grad(), record(model, "layers.0.*") as recording:
+        model(ids[:, :length].to(options.device), use_cache=False)
+    found = overview(readings_of(recording, recording.roles, recording.tokens), head=0)
+    draw_overview(found, options.picture, f"{found.view}, {length:,} tokens")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384], help="tokens")
@@ -204,11 +222,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--eager-up-to", type=int, default=4096)
     parser.add_argument("--parts", action="store_true", help="single statistics, and crops")
+    parser.add_argument("--picture", type=Path, help="draw a map of the longest text instead (.png, .svg, .pdf)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.child:
         child(options)
+    elif options.picture is not None:
+        picture(options)
     elif options.parts:
         parts(options)
     else:
