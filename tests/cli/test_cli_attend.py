@@ -27,6 +27,11 @@ def test_the_terminal_shows_words_weights_and_links(regard, tiny_model, monkeypa
     assert "\x1b" not in ran.out
 
 
+def test_the_terminal_gets_no_control_characters(regard, tiny_model) -> None:
+    ran = regard("attend", tiny_model.directory, "two \a\x1b[31m dogs", "zwei \x1b]0;x\a Hunde")
+    assert ran.code == 0 and not set("\a\x1b") & set(ran.out) and ran.lines[0] == "two [31m dogs"
+
+
 def test_a_given_translation_a_layer_and_a_head(regard, tiny_model) -> None:
     attention = load(tiny_model.directory, device="cpu").attention(SOURCE, "zwei Katzen")
     given = ("attend", tiny_model.directory, SOURCE, "zwei Katzen", "--json")
@@ -126,7 +131,7 @@ def test_a_text_makes_one_page(regard, tiny_model, tmp_path: Path) -> None:
         ([SOURCE, TARGET, "--gold", "0-9"], "--gold: link 0-9 in a pair of 4 source and 4 target words"),
         ([SOURCE, TARGET, "--gold", "zero"], "--gold: 'zero' is not a link"),
         ([SOURCE, TARGET, "--png", "no/x.png"], "--png no/x.png: there is no folder no"),
-        ([SOURCE, TARGET, "--heads", "x.txt"], "'x.txt', expected a name ending in .png"),
+        ([SOURCE, TARGET, "--heads", "x.txt"], "--heads x.txt: expected a name ending in .png"),
         ([SOURCE, " "], "attention needs a source and a target that are not empty"),
         (["", ""], "attention needs a source and a target that are not empty"),
         ([""], "the model's translation of this is empty"),
@@ -147,13 +152,22 @@ def test_a_text_makes_one_page(regard, tiny_model, tmp_path: Path) -> None:
         ([SOURCE, "--columns", "1,2"], "--columns belongs to --pairs"),
         (["--source", "text", "--columns", "1,2"], "--columns belongs to --pairs"),
         (["--source", "missing"], "missing: no such file"),
+        ([SOURCE, TARGET, "--png", "ok.png", "--svg", "x.jpg"], "--svg x.jpg: expected a name ending in .png"),
+        ([SOURCE, TARGET, "--png", "a.png", "--svg", "./a.png"], "--svg a.png: is the same file as --png"),
+        (["--text", "text", "--json-file", "text"], "--json-file text: is the same file as --text"),
+        (["--source", "text", "--html", "text"], "--html text: is the same file as --source"),
+        ([SOURCE, "--json-file", "MODEL/config.json"], "config.json: is there already, in the directory of the model"),
+        ([SOURCE, TARGET, "--generate", "2"], "--generate lets the model say something"),
+        (["--source", "text", "--generate", "2"], "--generate is for a single sentence"),
     ],
 )
 def test_bad_input(regard, tiny_model, tmp_path: Path, monkeypatch, arguments: list[str], message: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("two dogs play\n" * 51)
     (tmp_path / "short").write_text("x\n")
-    ran = regard("attend", tiny_model.directory, *arguments)
+    ran = regard(
+        "attend", tiny_model.directory, *[one.replace("MODEL", str(tiny_model.directory)) for one in arguments]
+    )
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("regard: error: ") and ran.err.count("\n") == 1
     assert message in ran.err

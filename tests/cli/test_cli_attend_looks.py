@@ -121,6 +121,10 @@ def test_an_encoder_decoder_aligns_by_itself(regard, hugging: dict[str, Path], t
     gold.write_text("0-0 1-1 2-2\n\n0-0\n")
     lines = regard("attend", hugging["bart"], "--source", source, "--target", target).lines
     assert lines[0] == ran.lines[0] and lines[1] == "" and len(lines) == 3
+    own = [json.loads(line) for line in regard("attend", hugging["bart"], "--source", source, "--json").lines]
+    alone = json.loads(regard("attend", hugging["bart"], "two dogs play", "--json").out)
+    assert own[0]["target"] == " ".join(alone["target_words"]) and own[0]["links"] == alone["links"]
+    assert own[0]["target"] and own[1] == {"line": 2, "source": "", "target": "", "links": []}
     ranked = regard("attend", hugging["bart"], "--source", source, "--target", target, "--gold-file", gold, "--json")
     content = json.loads(ranked.out)
     assert content["pairs"] == 2 and len(content["heads"]) == 6
@@ -168,6 +172,7 @@ RECORDED = [
     (["--generate", "3"], "leave out --generate"),
     (["--element", "2"], "element is 2"),
     (["--show", "text", "--token", "xyz"], "there is no token 'xyz'"),
+    (["--device", "cuda:7"], "--device cuda:7: {} is a recording"),
     (["--show", "map", "--layer", "7"], "layer 7: there are cross attentions 0 to 0"),
 ]
 
@@ -192,7 +197,7 @@ def test_what_a_recording_has_not(regard, recording: Path, arguments: list[str],
         ([SOURCE, "--show", "rollout", "--head", "1"], "--head is for --show alignment, text or map"),
         ([SOURCE, "--show", "map", "--head", "-1"], "--head -1: expected a number from 0, or mean"),
         ([SOURCE, "--element", "1"], "--element is for recordings"),
-        ([SOURCE, "--show", "map", "--generate", "2"], "generate: a translator writes whole translations"),
+        ([SOURCE, "--show", "map", "--generate", "2"], "--generate: a translator writes whole translations"),
         ([SOURCE, "--text", "s"], "--text is instead of SOURCE"),
         ([SOURCE, "--gold-file", "g"], "--gold-file is for a text"),
         (["--source", "s", "--gold-file", "g"], "--gold-file needs the translations"),
@@ -213,10 +218,21 @@ def test_what_a_decoder_has_not(regard, hugging: dict[str, Path], tmp_path: Path
         ([TEXT, "--show", "alignment"], "there is no cross-attention here"),
         ([TEXT, "zwei Hunde"], "targets are for encoder"),
         ([TEXT, "--beam", "2"], "--beam is for models made by `regard train`, not for a LlamaForCausalLM"),
+        ([TEXT, "--show", "rollout", "--kind", "cross"], "kind cross: there is no such attention here, only: causal"),
         (["--source", tmp_path / "s"], "alignments are of a source and a target: LlamaForCausalLM reads one text"),
     ):
         ran = regard("attend", hugging["llama"], *arguments)
         assert ran.code == 2 and message in ran.err and ran.out == "", arguments
+
+
+def test_a_direction_that_a_token_lacks_is_named(regard, hugging: dict[str, Path]) -> None:
+    given = ("attend", hugging["bart"], "two dogs", "zwei Hunde", "--show", "text", "--direction", "both")
+    ran = regard(*given, "--token", "Hunde", "--token", "two", "--json", "--quiet")
+    assert ran.code == 0 and len(json.loads(ran.out)["highlights"]) == 2
+    first, second = ran.err.splitlines()
+    assert first.startswith("--direction both: left out what looked at Hunde: there is no token 'Hunde'")
+    assert second.startswith("--direction both: left out what two looked at: there is no token 'two'")
+    assert regard(*given, "--kind", "self", "--token", "two").err == ""
 
 
 def test_missing_paths_are_named(regard, tmp_path: Path) -> None:

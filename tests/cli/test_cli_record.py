@@ -1,6 +1,7 @@
 """`regard record`: a file of what a model's attentions did with a text."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -113,16 +114,26 @@ ERRORS: list[tuple[list[str], str]] = [
     (["MODEL", "two dogs", "--heads", "0,x", "--out", "out"], "--heads 0,x: expected numbers from 0"),
     (["MODEL", "two dogs", "--heads", "7", "--out", "out"], "this attention has heads 0 to 1, so no 7"),
     (["MODEL", "two dogs", "--where", "encoder", "--out", "out"], "where='encoder' matches no attention"),
-    (["MODEL", "two dogs", "--generate", "3", "--out", "out"], "a translator writes whole translations"),
+    (["MODEL", "two dogs", "--generate", "3", "--out", "out"], "--generate: a translator writes whole translations"),
     (["MODEL", "two dogs", "--generate", "3", "--target", "in", "--out", "out"], "leave it out with --target"),
-    (["MODEL", "--text", "in", "--target", "one", "--out", "out"], "2 texts and 1 lines in one"),
+    (["MODEL", "--text", "in", "--target", "one", "--out", "out"], "2 texts and 1 line in one"),
     (["MODEL", "--text", "blank", "--out", "out"], "blank, line 2: is blank, expected a text"),
     (["MODEL", "--text", "empty", "--out", "out"], "empty: is empty, expected a text"),
     (["MODEL", "--text", "none", "--out", "out"], "none: no such file"),
     (["MODEL", "two " * 60, "--out", "out"], "the model has positions for 36"),
     (["nowhere", "two dogs", "--out", "out"], "nowhere: no such model directory"),
-    ([".", "two dogs", "--out", "out"], "made by `regard train`, or of a Hugging Face model; it has no config.json"),
+    (
+        ["folder", "two dogs", "--out", "out"],
+        "made by `regard train`, or of a Hugging Face model; it has no config.json",
+    ),
     (["in", "two dogs", "--out", "out"], "in: no such model directory"),
+    (["MODEL", "two dogs", "--out", "MODEL/model.safetensors"], "is in the directory of the model"),
+    (["MODEL", "two dogs", "--out", "MODEL/new"], "is in the directory of the model"),
+    (["MODEL", "two dogs", "--out", "link"], "--out link: is in the directory of the model"),
+    (["MODEL", "--text", "in", "--out", "in"], "--out in: is the same file as --text"),
+    (["MODEL", "--text", "one", "--target", "in", "--out", "./in"], "--out in: is the same file as --target"),
+    (["MODEL", "two dogs", "--out", "one"], "--out one: exists, and only recordings are replaced (no recording"),
+    (["MODEL", "two dogs", "--out", "pipe"], "--out pipe: exists, and only recordings are replaced (is no file)"),
 ]
 
 
@@ -133,6 +144,29 @@ def test_errors_are_one_line(
     monkeypatch.chdir(tmp_path)
     for name, content in (("in", "one dog\ntwo dogs\n"), ("one", "x\n"), ("blank", "x\n \n"), ("empty", "")):
         Path(name).write_text(content)
-    ran = regard("record", *[str(tiny_model.directory) if one == "MODEL" else one for one in arguments])
+    Path("link").symlink_to(tiny_model.directory / "model.safetensors")
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    before = contents(Path()) | contents(tiny_model.directory)
+    ran = regard("record", *[one.replace("MODEL", str(tiny_model.directory)) for one in arguments])
     assert ran.code == 2 and message in ran.err and ran.err.count("\n") <= 2, ran.err
-    assert not Path("out").exists()
+    assert contents(Path()) | contents(tiny_model.directory) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_recordings_and_empty_files_are_replaced(regard, tiny_model, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.touch()
+    for text, columns in (("two dogs play", 4), ("one", 2)):
+        ran = regard("record", tiny_model.directory, text, "--where", "encoder.*", "--out", out)
+        assert ran.code == 0, ran.err
+        assert len(package.load_recording(out).tokens("encoder.layers.0.attention")[0][0].words) == columns - 1
+
+
+def test_a_model_of_one_text_has_no_target(regard, llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "two").write_text("zwei\ndrei\n")
+    ran = regard("record", llama, "two dogs", "--target", tmp_path / "two", "--out", tmp_path / "out")
+    assert ran.code == 2 and "--target is for models with a target: LlamaForCausalLM reads one text" in ran.err

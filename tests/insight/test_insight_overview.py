@@ -98,13 +98,15 @@ def test_a_page_of_pictures_keeps_data_out_of_the_markup(tmp_path: Path) -> None
     found = overview([reading(2, 2)])
     data = {"text": "</script><script>alert(1)</script>"}
     title = 'a "<b>" @DATA@'
-    write_picture_page(tmp_path / "a.html", title, [lambda path: draw_overview(found, path)], "x < y @DATA@", data)
+    write_picture_page(tmp_path / "a.html", title, {"a map of \x1b<i>": lambda path: draw_overview(found, path)}, "x 词 < y @DATA@", data)
     page = (tmp_path / "a.html").read_text("utf-8")
     assert page.count("<script") == 1
     kept = page.partition('id="data">')[2].partition("</script>")[0]
     assert json.loads(kept) == data
     assert "<title>a &quot;&lt;b&gt;&quot; @DATA@</title>" in page
-    assert 'alt="a &quot;&lt;b&gt;&quot; @DATA@"' in page and "<pre>x &lt; y @DATA@</pre>" in page
+    assert 'alt="a map of &lt;i&gt;"' in page and "<pre>x 词 &lt; y @DATA@</pre>" in page
+    assert 'font-family: "regard-cjk"; src: url(data:font/woff' in page
     assert "data:image/svg+xml;base64," in page and "default-src 'none'" in page
-    write_picture_page(tmp_path / "b.html", "t", [], "", {})
-    assert "<pre>" not in (tmp_path / "b.html").read_text("utf-8")
+    write_picture_page(tmp_path / "b.html", "t\x1b[1m", {}, "", {})
+    bare = (tmp_path / "b.html").read_text("utf-8")
+    assert "<pre>" not in bare and "\x1b" not in bare and "@font-face" not in bare

@@ -1,10 +1,13 @@
 """What Hugging Face models do with masks, caches and dtypes is in their maps as they do it."""
 
+import functools
+
 import pytest
 import torch
 import transformers
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.llama import modeling_llama
 
 from regard.attention import AttentionMap
 from regard.attention.biases import Diagonals
@@ -253,3 +256,78 @@ def test_an_eager_function_that_does_something_else_is_noticed() -> None:
     for weights in (other, right[..., :5], right * torch.nan):
         with pytest.raises(UnsupportedError, match="weights"):
             RULES["eager"].table(Call(call.function, call.module, call.arguments, (q, weights)), Masks(), None)
+
+
+def _eager_call(keys: int, size: float, dtype: torch.dtype, effect: Tensor | float = 0.0) -> Call:
+    """Causal, with scores of about size², and with an effect on scores that the arguments say nothing of."""
+    torch.manual_seed(1)
+    q, k = ((size * torch.randn(1, 2, keys, 16)).to(dtype) for _ in range(2))
+    mask = torch.full((keys, keys), torch.finfo(dtype).min, dtype=dtype).triu(1)[None, None]
+    module = Attention().eval()
+    module.num_key_value_groups = 1
+    result = modeling_llama.eager_attention_forward(module, q, k, k, mask + effect, 0.25)
+    arguments = {"query": q, "key": k, "value": k, "attention_mask": mask, "scaling": 0.25, "dropout": 0.0}
+    return Call(modeling_llama.eager_attention_forward, module, arguments, result)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("keys", [64, 3000])
+def test_an_effect_of_positions_is_noticed_at_any_length_and_in_half_precision(keys: int, dtype: torch.dtype) -> None:
+    effect = torch.cos(torch.arange(keys)).expand(keys, keys).to(dtype, copy=True)
+    effect[-1] = 0.0  # the first row, of one key, and the last are right
+    assert _made("eager", _eager_call(keys, 0.3, dtype)).shape == (1, 2, keys, keys)
+    with pytest.raises(UnsupportedError, match="differ from those of its scale, mask and bias"):
+        _made("eager", _eager_call(keys, 0.3, dtype, effect))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [3, 6, 12])
+def test_what_half_precision_rounds_is_not_taken_for_another_function(size: float, dtype: torch.dtype) -> None:
+    assert _made("eager", _eager_call(64, size, dtype)).shape == (1, 2, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["Llama", "Qwen3", "Gemma 2", "gpt-oss"])
+def test_what_autocast_rounds_is_not_taken_for_another_function(name: str) -> None:
+    model, inputs = FAMILY[name].make("eager"), FAMILY[name].inputs()
+    with torch.autocast("cpu", torch.bfloat16), watched(model) as kept:
+        model(**inputs)
+    assert len(_tables(kept)) == 2
+
+
+@NEW
+def test_weights_without_the_sink_that_scales_the_output() -> None:
+    from transformers.models.granite_swa import modeling_granite_swa as granite
+
+    config = transformers.GraniteSWAConfig(
+        vocab_size=31, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=4, attention_dropout=0.0,
+        attn_implementation="eager",
+    )  # fmt: skip
+    model = transformers.GraniteSWAForCausalLM(config).eval()
+    for layer in model.model.layers:
+        nn.init.normal_(layer.self_attn.sinks)
+    found: list[tuple[Tensor, Tensor]] = []
+    eager = granite.eager_attention_forward
+
+    @functools.wraps(eager)
+    def heard(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, *rest: object, **named: object) -> object:
+        out = eager(module, q, k, v, *rest, **named)
+        found.append((v, out[0]))
+        return out
+
+    granite.eager_attention_forward = heard
+    try:
+        ids = torch.arange(20).view(2, 10)
+        mask = (torch.arange(10) >= torch.tensor([0, 3])[:, None]).long()  # rows that see nothing are the sink's
+        with watched(model) as kept:
+            model(input_ids=ids, attention_mask=mask)
+    finally:
+        granite.eager_attention_forward = eager
+    for table, (v, out) in zip(_tables(kept), found, strict=True):
+        torch.testing.assert_close(table.apply(v), out.transpose(1, 2), atol=1e-5, rtol=0)
+        assert table.mass().max() < 1
+    call = _call(s_aux=torch.zeros(4), is_causal=False)
+    q, k = call.arguments["query"], call.arguments["key"].repeat_interleave(2, 1)
+    other = (q @ k.mT * 8**-0.5 + torch.arange(7) * 0.1).softmax(-1)
+    with pytest.raises(UnsupportedError, match="weights"):
+        _made("eager", Call(call.function, call.module, call.arguments, (q, other)))

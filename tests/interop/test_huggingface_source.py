@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.gemma2 import modeling_gemma2
 
-from regard.errors import UnsupportedError
+from regard.errors import ArgumentError, UnsupportedError
 from regard.insight.tokens import Role
 from regard.interop.huggingface.coverage import Kept, watched
 from regard.interop.huggingface.families import FAMILIES, Family
@@ -113,6 +113,24 @@ def test_other_threads_run_on() -> None:
         thread.join()
     assert torch.equal(mine, wanted["logits"])
     assert all(len(tables) == 1 for tables in kept.tables.values())
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_a_copy_that_is_made_meanwhile_is_another_model(implementation: str) -> None:
+    model, inputs = _made("Llama", implementation)
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+        with record(model) as recording:
+            twin = copy.deepcopy(model)
+            assert torch.equal(twin(**inputs).logits, wanted)
+            assert not recording
+            model(**inputs)
+            assert len(recording) == 2
+        assert torch.equal(twin(**inputs).logits, wanted)
+        assert torch.equal(copy.deepcopy(twin)(**inputs).logits, wanted)
+        with watched(twin) as kept:
+            twin(**inputs)
+    assert all(len(tables) == 1 for tables in kept.tables.values()) and len(kept.tables) == 2
 
 
 def test_only_what_is_chosen_is_told() -> None:
@@ -302,6 +320,14 @@ def test_a_call_from_compiled_code_is_refused() -> None:
 
     with watched(model), pytest.raises(UnsupportedError, match="call it uncompiled"):
         attend(q)
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2", 3])
+def test_what_is_no_tokenizer(tokenizer: object) -> None:
+    with pytest.raises(
+        ArgumentError, match=f"tokenizer must be one of transformers, .* not a {type(tokenizer).__name__}"
+    ):
+        record(_made("Llama")[0], tokenizer=tokenizer)
 
 
 def test_recordings_of_one_model_close_in_any_order() -> None:

@@ -235,6 +235,18 @@ def test_without_generate_the_last_pass_is_kept() -> None:
     assert [one.ids for one in queries] == [(3, 8, 9), (3, 7, 0)] and keys[1].special[-2:] == (True, True)
 
 
+class Broken(transformers.LogitsProcessor):
+    """Fails at the second token."""
+
+    def __init__(self, prompt: int) -> None:
+        self.prompt = prompt
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if input_ids.shape[1] > self.prompt:
+            raise ZeroDivisionError
+        return scores
+
+
 def _assisted(model: PreTrainedModel) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(9)
@@ -297,19 +309,13 @@ def test_what_would_be_compiled_is_an_error() -> None:
 def test_everything_is_put_back_after_an_error() -> None:
     model, cache = _model("llama"), DynamicCache()
 
-    class Broken(transformers.LogitsProcessor):
-        def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-            if input_ids.shape[1] > PROMPTS.shape[1]:
-                raise ZeroDivisionError
-            return scores
-
     with pytest.raises(ZeroDivisionError), record(model, keep="generation"):
         model.generate(
             PROMPTS[:1],
             past_key_values=cache,
             num_beams=2,
             max_new_tokens=5,
-            logits_processor=transformers.LogitsProcessorList([Broken()]),
+            logits_processor=transformers.LogitsProcessorList([Broken(PROMPTS.shape[1])]),
         )
     assert _untouched(model) and not {"reorder_cache", "crop"} & vars(cache).keys()
 

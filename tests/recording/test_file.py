@@ -10,13 +10,13 @@ import torch
 from safetensors import safe_open
 
 import regard
-from regard.attention import AttentionMap, Bias, Causal, Dense
+from regard.attention import AttentionMap, Bias, Causal, Dense, Interval
 from regard.attention.operands import Operand
 from regard.errors import ArgumentError, UnsupportedError
 from regard.insight.tokens import Role, Tokens, Word
 from regard.recording import Recording, record
 from regard.recording.file import load_recording
-from regard.recording.writing import ENTRY, TensorStore, write_recording
+from regard.recording.writing import ENTRY, TensorStore, checksum, write_recording
 from regard.runs.translator import load
 
 
@@ -45,7 +45,8 @@ def _one(table: AttentionMap) -> Recording:
 
 
 def _assert_same(before: Recording, after: Recording) -> None:
-    assert (after.model, after.roles, list(after)) == (before.model, before.roles, list(before))
+    assert (after.model, after.heads, after.roles) == (before.model, before.heads, before.roles)
+    assert list(after) == list(before)
     for name in before:
         assert after.tokens(name) == before.tokens(name)
         assert len(after.calls(name)) == len(before.calls(name))
@@ -75,6 +76,16 @@ def test_a_translators_recording(recorded: Recording, tmp_path: Path) -> None:
     opened.save(file)  # over the file that it still lies in
     _assert_same(recorded, load_recording(file))
     _assert_same(recorded, opened)
+
+
+def test_which_heads_were_kept_is_known(tiny_model, tmp_path: Path) -> None:
+    translator = load(tiny_model.directory, device="cpu")
+    with record(translator, heads=[1, 0]) as recording:
+        translator.score(["two dogs play"], ["zwei hunde"])
+    recording.save(tmp_path / "some.safetensors")
+    after = load_recording(tmp_path / "some.safetensors")
+    _assert_same(recording, after)
+    assert after.heads == (1, 0)
 
 
 def test_the_same_recording_is_the_same_file(recorded: Recording, tmp_path: Path) -> None:
@@ -155,6 +166,26 @@ def test_opened_tensors_are_not_read_and_the_file_is_never_written_to(tmp_path: 
     assert (tmp_path / "file").read_bytes() == before
 
 
+def test_what_calls_share_is_read_and_widened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = Interval(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([1, 2, 3, 4, 5])) & Dense(_draw(5, 5) < 9)
+    table = AttentionMap(_draw(1, 2, 5, 6), _draw(1, 2, 5, 6), mask=mask)
+    roles = {name: Role("causal", "text", "text") for name in ("a", "b")}
+    write_recording(tmp_path / "file", "M", None, roles, {"a": [table] * 20, "b": [table] * 20}, {})
+    looked: list[int] = []
+
+    def count(x: torch.Tensor) -> int:
+        looked.append(checksum(x))
+        return looked[-1]
+
+    monkeypatch.setattr("regard.recording.file.checksum", count)
+    opened = load_recording(tmp_path / "file")
+    tables = [*opened.calls("a"), *opened.calls("b")]
+    assert len(tables) == 40 and len(looked) == len(set(looked)) == 4  # q which is k, start, stop, dense
+    for which in ("start", "stop"):
+        assert len({getattr(one.scoring.visibility, which).data_ptr() for one in tables}) == 1
+    assert torch.equal(tables[-1].dense(), table.dense())
+
+
 def test_no_model_and_no_transformers_is_needed(recorded: Recording, tmp_path: Path) -> None:
     recorded.save(tmp_path / "file")
     code = (
@@ -198,6 +229,7 @@ def test_what_can_not_be_saved(recorded: Recording, tmp_path: Path, monkeypatch)
         write_recording(
             tmp_path / "nowhere" / "file",
             "M",
+            None,
             recorded.roles,
             {"x": []} | {"layer": [recorded["decoder.layers.0.cross"]]},
             {},

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from regard.attention import AttentionMap, Causal, Dense, Document, Padding
-from regard.errors import DataError, RegardError
+from regard.errors import ArgumentError, DataError, RegardError
 from regard.insight.tokens import Role, Tokens, Word
 from regard.recording.file import load_recording
 from regard.recording.writing import ENTRY, write_recording
@@ -38,7 +38,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     words = (Word("one", (1, 2)), Word("two", (3,)))
     tokens = [Tokens(tuple("abcdefg"), (True, *[False] * 6), tuple(range(7)), words)] * 2
     file = tmp_path_factory.mktemp("sound") / "recording"
-    write_recording(file, "Model", roles, tables, {"source": tokens, "target": []})
+    write_recording(file, "Model", None, roles, tables, {"source": tokens, "target": []})
     return file.read_bytes()
 
 
@@ -199,6 +199,8 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (_set("more", 1), "has an unknown field 'more'"),
     (lambda content: content.pop("model") and None, "lacks field 'model'"),
     (_set("model", 3), "model is 3: expected a string"),
+    (_set("heads", [0, 0]), "heads: one comes twice"),
+    (_set("heads", [7]), "4 heads, and the recording 1"),
     (_set("regard", None), "regard is None"),
     (_set("attentions", {}), "attentions is dict"),
     (_set("attentions", 0, []), "an attention is list"),
@@ -244,7 +246,7 @@ def test_shapes_that_pretend_to_be_huge(tmp_path: Path) -> None:
     """Without any element a shape costs nothing to write."""
     q = torch.zeros(0, 1, 5, 6)
     file = tmp_path / "file"
-    write_recording(file, "M", {"a": Role("self", "x", "x")}, {"a": [AttentionMap(q, q)]}, {})
+    write_recording(file, "M", None, {"a": Role("self", "x", "x")}, {"a": [AttentionMap(q, q)]}, {})
     assert _use(file) is None
     content = file.read_bytes()
     header = _header(content)
@@ -253,6 +255,12 @@ def test_shapes_that_pretend_to_be_huge(tmp_path: Path) -> None:
     content = _with_header(content, header)
     file.write_bytes(_with_json(content, _set("tensors", name, "shape", [0, 1, 1 << 40, 6])))
     assert "expected an integer from 0 to" in str(_use(file))
+
+
+@pytest.mark.parametrize("path", [None, 3, b"file"])
+def test_what_is_no_path(path: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"path is .*: expected a path"):
+        load_recording(path)
 
 
 def _places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

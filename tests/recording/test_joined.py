@@ -240,6 +240,29 @@ def test_a_new_generation_forgets_the_last_and_other_passes_dont() -> None:
     assert joined.calls("self")[0] is table and len(joined.tokens("target")[0].ids) == 4
 
 
+def test_a_pass_after_a_generation_without_a_word_of_what_was_found() -> None:
+    beams, joined, memory = Beams(1, 2, 3, 4), _joined(), torch.ones(1, 2, 5, 8)
+    joined.began()
+    joined.read("source", torch.tensor([[4, 5, 6, 7, 8]]), None)
+    joined.attended("encoder", AttentionMap(memory.repeat(1, 2, 1, 1), memory))
+    for step in range(4):
+        _feed(joined, beams, step)
+    joined.read("source", torch.tensor([[9, 9, 9, 9, 9]]), None)
+    joined.attended("encoder", AttentionMap(memory.repeat(1, 2, 1, 1), memory, mask=Causal()))
+    assert [tokens.ids for tokens in joined.tokens("source")] == [(4, 5, 6, 7, 8)] * 2
+    assert joined.calls("encoder")[0].dense().min() > 0.19
+    joined.returned([0], [beams.ways[3][1]])  # and what was found is said late
+    assert [tokens.ids for tokens in joined.tokens("target")] == [beams.ways[3][1]]
+
+
+def test_a_sequence_that_is_not_known_any_more() -> None:
+    joined = _joined()
+    joined.read("source", torch.tensor([[4, 5]]), None)
+    joined.read("source", None, None)
+    joined.read("target", None, None)
+    assert joined.tokens("source") == joined.tokens("target") == []
+
+
 def test_of_a_search_that_found_nothing_nothing_is_kept() -> None:
     beams, joined = Beams(1, 2, 2, 3), _joined()
     _run(joined, beams)

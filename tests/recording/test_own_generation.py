@@ -1,5 +1,6 @@
 """Recording this package's models while they generate: the maps of what was found are those of reading it again."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,10 @@ def test_a_state_from_before_the_recording_is_stepped_unseen() -> None:
         state = model.start(torch.tensor([[5, 2]]), torch.tensor([2]))
         with record(model, keep="generation"):
             model.step(torch.tensor([1]), state)
+        with record(model) as recording:
+            model(torch.tensor([[7, 2]]), torch.tensor([2]), torch.tensor([[1]]))
+            model.step(torch.tensor([1]), state)
+        assert all(recording.tokens(name) == ([], []) for name in recording)  # not known of what
 
 
 def test_everything_is_put_back_when_a_search_fails() -> None:
@@ -213,6 +218,42 @@ def test_everything_is_put_back_when_a_search_fails() -> None:
         translator.listeners.append(lambda sentences, ids: 1 // 0)
         translator.translate(SAID, search=Greedy(), max_length=5)
     assert len(translator.listeners) == 1 and not {"start", "step"} & vars(translator.model).keys()
+
+
+def test_everything_else_is_put_back_when_something_cannot_be() -> None:
+    translator = _translator("transformer")
+    with pytest.raises(ValueError, match="not in list"), record(translator, keep="generation"):
+        translator.listeners.clear()
+    hooks = [hook for part in translator.model.modules() for hook in (part._forward_hooks, part._forward_pre_hooks)]
+    assert not any(hooks) and not {"start", "step"} & vars(translator.model).keys()
+
+
+def test_a_copy_of_the_model_is_another_model() -> None:
+    model = _translator("transformer").model
+    source, lengths, fed = torch.tensor([[5, 6, 7, 2]]), torch.tensor([4]), torch.tensor([[1, 8, 9]])
+    with torch.no_grad(), record(model, keep="generation") as recording:
+        plain = _by_hand(model, source, lengths, fed)
+        other = copy.deepcopy(model)
+        before = recording["encoder.layers.0.attention"].dense()
+        assert torch.equal(_by_hand(other, source, lengths, fed), plain)
+        other(source + 1, lengths, fed)
+    torch.testing.assert_close(recording["encoder.layers.0.attention"].dense(), before, rtol=0, atol=0)
+    with torch.no_grad():
+        assert torch.equal(_by_hand(other, source, lengths, fed), plain)
+
+
+def test_a_pass_after_steps_by_hand_leaves_them_as_they_were() -> None:
+    model = _translator("transformer").model
+    source, lengths, fed = torch.tensor([[5, 6, 7, 2]]), torch.tensor([4]), torch.tensor([[1, 8, 9]])
+    with torch.no_grad(), record(model, keep="generation") as recording:
+        _by_hand(model, source, lengths, fed)
+        model(source + 1, lengths, fed)
+    with torch.no_grad(), record(model) as whole:
+        model(source, lengths, fed)
+    assert list(recording) == list(whole)
+    for name, table in recording.items():
+        torch.testing.assert_close(table.dense(), whole[name].dense(), atol=1e-5, rtol=1e-5)
+    assert recording.tokens("decoder.layers.0.cross")[1][0].ids == (5, 6, 7, 2)
 
 
 def test_two_recordings_at_once() -> None:

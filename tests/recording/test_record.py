@@ -1,12 +1,17 @@
 """`record`: sees every attention, changes nothing, leaves nothing behind."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from regard.attention import AttentionMap
 from regard.errors import ArgumentError, UnsupportedError
+from regard.insight.tokens import Tokens
 from regard.models.transformer import Transformer, TransformerConfig, build_transformer
 from regard.recording import attention_modules, record
+from regard.recording.calls import Calls
 from regard.runs.translator import load
 
 SOURCE = torch.tensor([[5, 6, 7, 8, 2], [9, 4, 2, 0, 0]])
@@ -138,11 +143,52 @@ def test_errors(model: Transformer) -> None:
     assert _hooks(model) == 0
     with pytest.raises(UnsupportedError, match=r"compiled model can.t be recorded"):
         record(torch.compile(model))
+    for named, message in (
+        ({"where": 3}, "where must be a pattern over module paths, not 3"),
+        ({"heads": 3}, "heads must be a list of one or more integers, or None, not 3"),
+        ({"heads": ["a"]}, r"heads must be .*not \['a'\]"),
+        ({"heads": [True]}, "heads must be"),
+        ({"heads": []}, "heads must be"),
+        ({"keep": True}, 'keep must be 1 or more, or "generation", not True'),
+        ({"keep": None}, "keep must be"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            record(model, **named)
+    for wrong in (3, None, "model", SimpleNamespace(model=3)):
+        with pytest.raises(ArgumentError, match=f"what holds one as .model, not {type(wrong).__name__}"):
+            record(wrong)
     recorder = record(model)
     with recorder as recording, pytest.raises(ArgumentError, match="already open"):
         recorder.__enter__()
     with pytest.raises(KeyError, match="was not recorded; recorded: nothing yet"):
         recording["decoder.layers.0.cross"]
+
+
+def test_a_step_that_is_fed_the_numbers_of_the_prompt_is_no_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told without looking at the numbers, for which a GPU would have to be waited for."""
+    calls = Calls(None, 1, lambda _, ids, real: Tokens(tuple(map(str, ids)), tuple(not one for one in real)))
+    monkeypatch.setattr(torch, "equal", None)
+    ids, real = torch.tensor([[0], [5]]), torch.tensor([[False], [True]])
+    q = torch.randn(2, 1, 1, 4)
+
+    def special() -> list[bool]:
+        return [tokens.special[0] for tokens in calls.tokens("text")]
+
+    calls.read("text", ids, None)  # a pass before
+    calls.began()
+    calls.fed("text", ids + 1, None, None)
+    assert [tokens.texts for tokens in calls.tokens("text")] == [("1",), ("6",)]
+    calls.began()
+    calls.read("text", ids, real)
+    calls.fed("text", ids, None, None)
+    calls.attended("layer", AttentionMap(q, q))
+    assert special() == [True, False]
+    calls.fed("text", ids, None, None)
+    assert special() == [False, False]
+    calls.read("text", ids, real)  # a pass in between
+    calls.attended("layer", AttentionMap(q, q))
+    calls.fed("text", ids, None, None)
+    assert special() == [False, False]
 
 
 def test_recordings_of_a_generation_close_in_any_order(model: Transformer) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from regard.attention.biases import ALiBi, Bias, Diagonals, Factor, GaussianFactor, Given, RelativeBias
 from regard.attention.extent import Extent, shape
-from regard.attention.modes import readable
+from regard.attention.known import Known
 from regard.attention.operands import Operand
 from regard.attention.plain import fields_of, integer_of, integers_of, list_of, object_of, text_of, wrong
 from regard.attention.scores import Form
@@ -61,12 +61,18 @@ def describe(table: Scoring, put: Put) -> dict[str, Any]:
     }
 
 
-def rebuild(content: Any, get: Get) -> Scoring:
+def rebuild(content: Any, get: Get, known: Known | None = None) -> Scoring:
     """The table that `describe` described.
+
+    Args:
+        content: what `describe` returned, as it came from a file.
+        get: its tensors.
+        known: of the tensors that `get` gives, from other tables; None knows nothing.
 
     Raises:
         ArgumentError: the data are not those of a table, or its tensors don't fit together.
     """
+    known = Known() if known is None else known
     given = fields_of("the map", content, FIELDS)
     form = given["form"]
     if form not in get_args(Form):
@@ -85,13 +91,13 @@ def rebuild(content: Any, get: Get) -> Scoring:
     softcap = None if given["softcap"] is None else _positive("softcap", given["softcap"])
     if softcap is not None and (form, "softcap") in REFUSED:
         raise ArgumentError(f"softcap is {softcap}: there is none with the {form} form")
-    bias, of_bias = _rebuilt("bias", given["bias"], BIASES, get, four)
-    factor, of_factor = _rebuilt("factor", given["factor"], FACTORS, get, four)
+    bias, of_bias = _rebuilt("bias", given["bias"], BIASES, get, four, known)
+    factor, of_factor = _rebuilt("factor", given["factor"], FACTORS, get, four, known)
     return Scoring(
         cast(Form, form),
         operands | of_bias | of_factor,
         _positive("scale", given["scale"]),
-        _rebuilt_visibility("visibility", given["visibility"], four, get, _Budget()),
+        _rebuilt_visibility("visibility", given["visibility"], four, get, _Budget(), known),
         cast(Bias | None, bias),
         cast(Factor | None, factor),
         softcap,
@@ -150,13 +156,6 @@ def _fits(name: str, x: Tensor, axes: tuple[set[int], ...], dtypes: tuple[torch.
         raise ArgumentError(f"{name} is {shape(x)}: expected ({expected})")
     if x.dtype not in dtypes:
         raise ArgumentError(f"{name} is {x.dtype}: expected {' or '.join(map(str, dtypes))}")
-    _check_bools(name, x)
-
-
-def _check_bools(name: str, x: Tensor) -> None:
-    """A byte that is neither 0 nor 1 would be a truth value of its own kind."""
-    if x.dtype == torch.bool and readable(x) and x.numel() and int(x.view(torch.uint8).amax()) > 1:
-        raise ArgumentError(f"{name} has truth values that are neither 0 nor 1")
 
 
 def _positive(name: str, x: Any) -> float:
@@ -270,7 +269,7 @@ def _described(
 
 
 def _rebuilt(
-    name: str, content: Any, rules: Mapping[str, Rule], get: Get, extent: Extent
+    name: str, content: Any, rules: Mapping[str, Rule], get: Get, extent: Extent, known: Known
 ) -> tuple[Bias | Factor | None, dict[str, Operand]]:
     """A bias or factor and its operands, named as those of the whole table."""
     if content is None:
@@ -286,7 +285,7 @@ def _rebuilt(
         # the classes themselves check what else they need
         if x.ndim != 4 or not (x.dtype == torch.int64 if key == "offset" else x.dtype in DTYPES):
             raise ArgumentError(f"{name}: {key} is {shape(x)} {x.dtype}: expected four axes of numbers")
-        if key == "offset" and readable(x) and x.numel() and int(x.abs().amax()) > FARTHEST:
+        if key == "offset" and not known.within(names[key], x, -FARTHEST, FARTHEST):
             raise ArgumentError(f"{name}: {key} goes beyond {FARTHEST}")
     try:
         made = rule.make(tensors, {key: check(f"{name}: {key}", given[key]) for key, check in rule.numbers.items()})
@@ -339,7 +338,7 @@ def _places(sizes: Extent) -> torch.dtype:
     return torch.int32 if sizes.keys < 1 << 31 else torch.int64
 
 
-def _rebuilt_visibility(name: str, content: Any, sizes: Extent, get: Get, budget: _Budget) -> Visibility:
+def _rebuilt_visibility(name: str, content: Any, sizes: Extent, get: Get, budget: _Budget, known: Known) -> Visibility:
     given = fields_of(name, content, LIMITS)
     farthest = sizes.queries + sizes.keys
     one_or = {"batch": {1, sizes.batch}, "heads": {1, sizes.heads}, "rows": {1, sizes.queries}}
@@ -351,13 +350,16 @@ def _rebuilt_visibility(name: str, content: Any, sizes: Extent, get: Get, budget
     def table(key: str, *axes: set[int], dtype: torch.dtype) -> Tensor | None:
         if given[key] is None:
             return None
-        x = get(text_of(f"{name}: {key}", given[key]))
+        stored = text_of(f"{name}: {key}", given[key])
+        x = get(stored)
         _fits(f"{name}: {key}", x, axes, (dtype,))
-        if dtype == torch.bool:
+        if dtype == torch.bool:  # a byte that is neither 0 nor 1 would be a truth value of its own kind
+            if not known.within(stored, x, 0, 1):
+                raise ArgumentError(f"{name}: {key} has truth values that are neither 0 nor 1")
             return x.expand(*x.shape[:-1], sizes.keys)
-        if readable(x) and x.numel() and not 0 <= int(x.amin()) <= int(x.amax()) <= sizes.keys:
+        if not known.within(stored, x, 0, sizes.keys):
             raise ArgumentError(f"{name}: {key} is from {int(x.amin())} to {int(x.amax())} for {sizes.keys} keys")
-        return x.long()
+        return known.wide(stored, x)
 
     def pairs(key: str) -> list[list[Any]]:
         found = [list_of(f"{name}: {key}", pair) for pair in list_of(f"{name}: {key}", given[key])]
@@ -373,7 +375,7 @@ def _rebuilt_visibility(name: str, content: Any, sizes: Extent, get: Get, budget
         documents.append((q, k))
     unions = []
     for pair in pairs("unions"):
-        a, b = (_rebuilt_visibility(f"{name}: union", one, sizes, get, budget) for one in pair)
+        a, b = (_rebuilt_visibility(f"{name}: union", one, sizes, get, budget, known) for one in pair)
         unions.append((a, b))
     columns = {1, sizes.keys}
     return Visibility(

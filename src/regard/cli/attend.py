@@ -64,8 +64,8 @@ def attend(
         str | None,
         typer.Option(
             help="Layer, from 0 among those of its kind, -1 the last, or mean; or a pattern over paths of modules, "
-            "such as 'encoder.*', but for a regard model's alignment. If not given: all of them, and for a regard "
-            "model's alignment its best guess.",
+            "such as 'encoder.*', but for a regard model's alignment. If not given: all of them; an alignment is their "
+            "mean.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -180,7 +180,8 @@ def attend(
     instead; --json all words, tokens, links, and the weights of every layer and head.
 
     --show text: the text, coloured by how much a token looked at each word of it, or by how much each word looked at
-    the token (--direction to).
+    the token (--direction to). In a decoder the row of a word is where the word is read: what it looked at there serves
+    to say the next one. --show alignment shows what was looked at to say the word itself.
 
     --show rollout: what each input has to do with a token after the last layer, if attention and the residual stream
     mix as they say (Abnar and Zuidema 2020).

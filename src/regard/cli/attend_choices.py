@@ -6,8 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from regard.cli.options import check_folder
+from regard.cli.options import check_folder, check_outputs, is_inside
 from regard.errors import ArgumentError
+from regard.insight.canvas import FORMATS
 from regard.insight.tokens import Kind
 from regard.runs.looking import Direction, Which
 from regard.runs.views import Choice
@@ -61,6 +62,10 @@ BELONGS: dict[str, tuple[Show, ...]] = {
 """What options are for, where they aren't for everything."""
 
 
+PICTURES = ("--png", "--svg", "--heads")
+"""Options whose files have the ending of a picture's format."""
+
+
 @dataclass(frozen=True)
 class Files:
     """What to write."""
@@ -71,14 +76,32 @@ class Files:
     html: Path | None
     json_file: Path | None
 
-    def check(self) -> None:
-        """Refuse files that can't be written, before any work.
+    def named(self) -> dict[str, Path | None]:
+        """All by their options."""
+        return {f"--{name.replace('_', '-')}": path for name, path in vars(self).items()}
+
+    def check(self, inputs: Mapping[str, Path | None]) -> None:
+        """Refuse files that can't be written, or would destroy others, before any work.
+
+        Args:
+            inputs: what is read, by its argument or option; "MODEL" may be a directory.
 
         Raises:
-            ArgumentError: a folder is missing, or is where a file should be.
+            ArgumentError: a folder is missing, or is where a file should be; a picture has no ending of a picture; a
+                file is an input, another output, or one of the model's own.
         """
-        for option, path in vars(self).items():
-            check_folder(f"--{option.replace('_', '-')}", path)
+        model = inputs["MODEL"]
+        assert model is not None
+        for option, path in self.named().items():
+            check_folder(option, path)
+            if path is None:
+                continue
+            ending = path.suffix.lower()
+            if option in PICTURES and ending not in FORMATS:
+                raise ArgumentError(f"{option} {path}: expected a name ending in {', '.join(FORMATS)}")
+            if model.is_dir() and path.exists() and is_inside(path, model) and ending not in (*FORMATS, ".html"):
+                raise ArgumentError(f"{option} {path}: is there already, in the directory of the model")
+        check_outputs(self.named(), inputs)
 
     def given(self) -> list[Path]:
         """Those that are to be written."""
@@ -160,7 +183,16 @@ class Asked:
         Raises:
             ArgumentError: names the options.
         """
-        self.files.check()
+        self.files.check(
+            {
+                "MODEL": self.model,
+                "--text": self.text,
+                "--source": self.source,
+                "--target": self.target,
+                "--pairs": self.pairs,
+                "--gold-file": self.gold_file,
+            }
+        )
         if self.as_json and self.pharaoh:
             raise ArgumentError("give --pharaoh or --json, which has the links, too")
         if self.whole:
@@ -169,7 +201,13 @@ class Asked:
             self._check_one()
 
     def _check_whole(self) -> None:
-        single = {"SOURCE": self.sentence, "--text": self.text, "--gold": self.gold, "--heads": self.files.heads}
+        single = {
+            "SOURCE": self.sentence,
+            "--text": self.text,
+            "--generate": self.generate,
+            "--gold": self.gold,
+            "--heads": self.files.heads,
+        }
         if self.gold_file is None:
             single |= {"--png": self.files.png, "--svg": self.files.svg, "--json-file": self.files.json_file}
         given = [name for name, value in single.items() if value is not None]
@@ -197,6 +235,8 @@ class Asked:
             raise ArgumentError("--gold-file is for a text: --source and --target, or --pairs")
         if self.beam is not None and (self.translation is not None or self.target is not None):
             raise ArgumentError("--beam is for the model's own translation, not for a given TARGET")
+        if self.generate is not None and (self.translation is not None or self.target is not None):
+            raise ArgumentError("--generate lets the model say something; leave it out with a given target")
         pictures = [path for name, path in vars(self.files).items() if name != "json_file" and path is not None]
         if self.gold is not None and (self.as_json or self.pharaoh) and not pictures:
             option = "--json" if self.as_json else "--pharaoh"

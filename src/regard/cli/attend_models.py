@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 import typer
 
 from regard.cli.attend_choices import (
@@ -23,7 +24,7 @@ from regard.cli.options import json_line, print_json, progress, read_pairs, say,
 from regard.data import display_name, read_lines
 from regard.errors import ArgumentError
 from regard.files import write_json
-from regard.insight import Reading, links, parse_gold, to_pharaoh
+from regard.insight import Reading, find_token, links, parse_gold, to_pharaoh
 from regard.recording.file import load_recording
 from regard.runs.evaluate import read_gold
 from regard.runs.looking import (
@@ -53,6 +54,8 @@ def show_model(show: Show | None, asked: Asked) -> None:
     possible = possible_shows(show, asked.belonging())
     if is_recording(asked.model):
         _check_recording(asked)
+        if asked.threads is not None:
+            torch.set_num_threads(asked.threads)
         found = readings(load_recording(asked.model), asked.element or 0)
         _output(_look(_settle(possible, found), found, asked, display_name(asked.model)), asked)
         return
@@ -93,6 +96,8 @@ def _check_recording(asked: Asked) -> None:
     for name, value in given.items():
         if value is not None:
             raise ArgumentError(f"{name}: {asked.model} is a recording, its text is in it; leave out {name}")
+    if asked.device not in ("auto", "cpu"):
+        raise ArgumentError(f"--device {asked.device}: {asked.model} is a recording, which is looked at on the CPU")
 
 
 def _document(path: Path | None) -> str | None:
@@ -132,6 +137,8 @@ def _settle(possible: Sequence[Show], found: Sequence[Reading]) -> Show:
 def _look(show: Show, found: Sequence[Reading], asked: Asked, title: str) -> Look:
     which = which_attentions(asked.kind, asked.layer, asked.head)
     directions = DIRECTIONS[asked.direction or DirectionName.origin]
+    if show is Show.rollout:
+        which.of(found)  # a roll-out to cross-attention goes through the other kinds as well, but there must be some
     makers: dict[Show, Callable[[], Look]] = {
         Show.alignment: lambda: look_at_alignment(found, which, title, _gold(asked)),
         Show.text: lambda: look_at_text(found, which, asked.tokens, directions, title),
@@ -139,7 +146,22 @@ def _look(show: Show, found: Sequence[Reading], asked: Asked, title: str) -> Loo
         Show.summary: lambda: look_at_summary(found, which, title),
         Show.map: lambda: look_at_map(found, which, title),
     }
-    return makers[show]()
+    look = makers[show]()
+    if show is Show.text and len(directions) > 1:
+        _say_left_out(which.alike(found)[0], asked.tokens)
+    return look
+
+
+def _say_left_out(reading: Reading, tokens: Sequence[str]) -> None:
+    """Say which token has no place on one side of an attention between two texts: that direction isn't shown."""
+    rows, columns = reading.table.shape[-2:]
+    sides = (("what {} looked at", reading.queries, rows), ("what looked at {}", reading.keys, columns))
+    for token in tokens:
+        for what, side, length in sides:
+            try:
+                find_token(side, token, length)
+            except ArgumentError as error:
+                say(f"--direction both: left out {what.format(token)}: {error}")
 
 
 def _gold(asked: Asked) -> Gold | None:
@@ -181,15 +203,17 @@ def _print_links(subject: Subject, asked: Asked, text: Text) -> None:
         nonlocal problems
         for number, source in enumerate(text.sources):
             target = None if text.targets is None else text.targets[number]
-            found, problem = [], None
+            found, said, problem = [], target or "", None
             if source.strip() and (target is None or target.strip()):
                 try:
                     heard = subject.record([source], None if target is None else [target])
-                    found = sorted(links(look_at_alignment(readings(heard), which, "").shown))
+                    shown = look_at_alignment(readings(heard), which, "").shown
+                    found = sorted(links(shown))
+                    said = target or " ".join(shown.target_words)
                 except ArgumentError as error:
                     problem, problems = str(error), problems + 1
                     say(f"{text.name}, line {text.lines[number]}: no links: {problem}")
-            content = {"line": text.lines[number], "source": source, "target": target or "", "links": found}
+            content = {"line": text.lines[number], "source": source, "target": said, "links": found}
             content |= {} if problem is None else {"error": problem}
             write(json_line(content) if asked.as_json else f"{to_pharaoh(found)}\n")
 

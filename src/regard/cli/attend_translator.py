@@ -25,6 +25,7 @@ from regard.insight import (
     to_pharaoh,
     write_page,
 )
+from regard.insight.text import visible
 from regard.runs.translator import Attention, Translator
 from regard.runs.views import Aligned, Choice, align_text, every_head, every_view, view_name
 
@@ -124,7 +125,8 @@ def _print(
 ) -> None:
     """The pair, the alignment and the links in the terminal."""
     log_prob = sum(translator.score([attention.source], [attention.target])[0])
-    typer.echo(f"{attention.source}\n{attention.target}  ({view_name(choice)}; log-probability {number(log_prob)})\n")
+    source, target = visible(attention.source), visible(attention.target)
+    typer.echo(f"{source}\n{target}  ({view_name(choice)}; log-probability {number(log_prob)})\n")
     alignment = attention.alignment(**choice)
     width = max(shutil.get_terminal_size().columns, NARROWEST)
     typer.echo(render_alignment(alignment, width, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ))

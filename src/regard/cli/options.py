@@ -8,7 +8,7 @@ there but errors and warnings; `--json` makes the result JSON, an object a line 
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -115,6 +115,31 @@ def check_folder(option: str, path: Path | None, dash: bool = False) -> None:
         raise ArgumentError(f"{option} {path}: is a folder, expected the name of a file")
     if not path.parent.is_dir():
         raise ArgumentError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+    """Refuse, before any work, files to write that are one another, or a file that is read.
+
+    Args:
+        outputs: by their options.
+        inputs: likewise; `-` is no file.
+
+    Raises:
+        ArgumentError: two of them are the same file.
+    """
+    known = {path.resolve(): name for name, path in inputs.items() if path is not None and str(path) != "-"}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        other = known.setdefault(path.resolve(), option)
+        if other != option:
+            raise ArgumentError(f"{option} {path}: is the same file as {other}; choose another name")
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder, or in one inside it, by its name or by what a link at its name leads to."""
+    places = path.parent.resolve() / path.name, path.resolve()
+    return any(place.is_relative_to(folder.resolve()) for place in places)
 
 
 def write_lines(out: Path | None, produce: Callable[[Callable[[str], None]], None]) -> None:

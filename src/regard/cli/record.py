@@ -13,13 +13,15 @@ from regard.cli.options import (
     QuietOption,
     ThreadsOption,
     check_folder,
+    check_outputs,
+    is_inside,
     print_json,
     progress,
     say,
 )
-from regard.errors import ArgumentError
-from regard.recording import Recording
-from regard.runs.recordings import open_subject, read_texts
+from regard.errors import ArgumentError, DataError
+from regard.recording import Recording, load_recording
+from regard.runs.recordings import Subject, open_subject, read_texts
 
 ModelArgument = Annotated[
     Path,
@@ -33,7 +35,11 @@ def record(
     model: ModelArgument,
     sentence: Annotated[str | None, typer.Argument(metavar="TEXT", help="A text.", show_default=False)] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write (.safetensors), whole or not at all.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="File to write (.safetensors), whole or not at all; replaces nothing but a recording.",
+            show_default=False,
+        ),
     ] = None,
     text: Annotated[
         Path | None,
@@ -62,15 +68,17 @@ def record(
         regard record llama-3.2-1b "Once upon a time" --generate 50 --out story.safetensors
 
     MODEL is a directory made by `regard train`, or a local directory of a Hugging Face model with safetensors weights
-    and a tokenizer. Several texts make one padded batch. A model that reads a source and says a target is fed --target,
-    or else what it says itself. `regard attend` shows what is in the file, `regard.load_recording` opens it in Python.
+    and a tokenizer. A model that reads a source and says a target is fed --target, or else what it says itself.
+
+    Several texts make one padded batch: the positions of padding are in the file, too, marked as such. `regard attend
+    FILE` shows what is in it, with --element of which text; `regard.load_recording` opens it in Python.
 
     What is kept are queries and keys, so the file grows with the length of the text, not with its square. Prints the
     attentions, how many heads they have, and between how many tokens; --json the same for each attention.
     """
     if out is None:
         raise ArgumentError("give --out FILE.safetensors, the file to write")
-    check_folder("--out", out)
+    _check_out(out, model, {"--text": text, "--target": target})
     chosen = _numbers(heads)
     if sentence is not None and text is not None:
         raise ArgumentError("give TEXT or --text, not both")
@@ -82,11 +90,11 @@ def record(
         raise ArgumentError("TEXT is blank")
     texts = [sentence] if sentence is not None else read_texts(text, document)
     targets = None if target is None else read_texts(target, document)
-    if targets is not None and len(targets) != len(texts):
-        raise ArgumentError(f"{len(texts)} texts and {len(targets)} lines in {target}: expected one for each")
     with progress(quiet) as show:
         show("opening the model", 0, None)
         subject = open_subject(model, device=device, threads=threads)
+        if targets is not None:
+            _check_targets(subject, texts, targets, target)
         show("recording", 0, None)
         recording = subject.record(texts, targets, where=where, heads=chosen, generate=generate)
         show("writing", 0, None)
@@ -97,6 +105,30 @@ def record(
     else:
         typer.echo(_summary(recording, len(texts)))
     say(f"wrote {out} ({_bytes(size)})", quiet)
+
+
+def _check_out(out: Path, model: Path, inputs: dict[str, Path | None]) -> None:
+    """Refuse a file whose content would be lost, unless that is an older recording."""
+    check_folder("--out", out)
+    check_outputs({"--out": out}, inputs)
+    if model.is_dir() and is_inside(out, model):
+        raise ArgumentError(f"--out {out}: is in the directory of the model; choose another folder")
+    if not out.exists() or (out.is_file() and out.stat().st_size == 0):
+        return
+    try:
+        if not out.is_file():
+            raise DataError("is no file")  # opening a pipe would wait
+        load_recording(out)
+    except DataError as error:
+        reason = str(error).removeprefix(f"{out}: ")
+        raise ArgumentError(f"--out {out}: exists, and only recordings are replaced ({reason})") from error
+
+
+def _check_targets(subject: Subject, texts: Sequence[str], targets: Sequence[str], path: Path | None) -> None:
+    if subject.kind not in ("translator", "encoder-decoder"):
+        raise ArgumentError(f"--target is for models with a target: {subject.name} reads one text")
+    if len(targets) != len(texts):
+        raise ArgumentError(f"{_count(texts, 'text')} and {_count(targets, 'line')} in {path}: expected one for each")
 
 
 def _numbers(heads: str | None) -> list[int] | None:

@@ -23,7 +23,7 @@ class HeadScore:
 
     Attributes:
         layer: name of the attention.
-        head: from 0, or None: the mean of its heads.
+        head: its number in the model, or None: the mean of its heads.
         score: against the gold links of all pairs.
     """
 
@@ -88,8 +88,8 @@ def word_alignments(readings: Sequence[Reading], *, predicting: bool = False) ->
         rows = rows / torch.tensor([max(1, len(word.tokens)) for word in down])
         rows = rows.to(device, dtype)  # (Q, target words)
         pooled = rows.T @ one.table.apply(columns)[0]  # (H, target words, source words)
-        for head in (*range(one.heads), None):
-            weights = pooled.mean(0) if head is None else pooled[head]
+        for place, head in enumerate((*one.head_numbers, None)):
+            weights = pooled.mean(0) if head is None else pooled[place]
             found[one.name, head] = Alignment(
                 tuple(word.text for word in up), tuple(word.text for word in down), numbers(weights)
             )

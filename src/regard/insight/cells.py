@@ -9,8 +9,10 @@ from regard.errors import ArgumentError
 NARROWEST = 20
 """The least width that is laid out, in terminal cells."""
 
-_SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))
-_COLOURS = ((0.75, "1;97;48;5;25"), (0.5, "1;97;48;5;32"), (0.25, "30;48;5;117"), (0.1, "30;48;5;195"))
+SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))
+"""From which height on which block stands for it."""
+COLOURS = ((0.75, "1;97;48;5;25"), (0.5, "1;97;48;5;32"), (0.25, "30;48;5;117"), (0.1, "30;48;5;195"))
+"""From which height on which colours stand for it."""
 
 
 def check_width(width: int) -> None:
@@ -33,12 +35,12 @@ def right(text: str, width: int) -> str:
 
 def shade(height: float) -> str:
     """A block that is the darker the nearer `height` is to 1; nothing below a tenth."""
-    return next((block for least, block in _SHADES if height >= least), "")
+    return next((block for least, block in SHADES if height >= least), "")
 
 
 def coloured(text: str, height: float) -> str:
     """The text on a ground that is the darker the nearer `height` is to 1; as it is below a tenth."""
-    code = next((code for least, code in _COLOURS if height >= least), None)
+    code = next((code for least, code in COLOURS if height >= least), None)
     return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
 
 

@@ -13,22 +13,17 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len
 
 from regard.errors import ArgumentError
-from regard.files import write_whole
 from regard.insight.alignment import Alignment, Link
+from regard.insight.canvas import LARGEST_INCHES, checked_path, colour_map, save, scale_end
 from regard.insight.fonts import lettering
-from regard.insight.palette import DARK_FROM, GOLD, GRID, INK, SCALE
+from regard.insight.palette import DARK_FROM, GOLD, GRID, INK
 from regard.insight.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
-
-_DPI = 180
 _NUMBERS_UP_TO = 12  # words on the longer side: beyond it the numbers no longer fit their cells
-_LARGEST_INCHES = 60.0  # 10,800 pixels; matplotlib's renderer stops at 65,536
 
 
 def draw_alignment(
@@ -50,7 +45,7 @@ def draw_alignment(
         MissingExtraError, UnsupportedError: no font has a character (see `regard.insight.fonts.lettering`).
         OSError: the file cannot be written.
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     _check_words(alignment)
     _check_gold(alignment, gold)
     from matplotlib.figure import Figure
@@ -59,12 +54,12 @@ def draw_alignment(
     target = [visible(word) for word in alignment.target_words]
     letters = lettering([*source, *target, *([visible(title)] if title else [])]).properties()
     longer = max(len(source), len(target))
-    cell = min(max(8.0 / longer, 0.23), 0.5, _LARGEST_INCHES / longer)  # inches
+    cell = min(max(8.0 / longer, 0.23), 0.5, LARGEST_INCHES / longer)  # inches
     size = min(max(cell * 26, 7.5), 12.0, cell * 60)  # points
     width, height = cell * len(source), cell * len(target)
     figure = Figure(figsize=(width, height), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
-    top = _scale_end(float(alignment.weights.max()))
+    top = scale_end(float(alignment.weights.max()))
     mesh = _draw_cells(axes, alignment, top)
     _label(axes, source, target, letters, size, cell)
     if longer <= _NUMBERS_UP_TO:
@@ -76,7 +71,7 @@ def draw_alignment(
         text = "\n".join(textwrap.wrap(visible(title), fits))
         axes.set_title(text, loc="left", pad=12, fontsize=size + 2, color=INK, **letters)
     _draw_bar(figure, mesh, (width, height), letters, has_gold=bool(gold))
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_heads(
@@ -99,7 +94,7 @@ def draw_heads(
         ArgumentError: no panels, panels of different words, fewer than one column, or as for `draw_alignment`.
         MissingExtraError, UnsupportedError, OSError: as for `draw_alignment`.
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     first = _same_words(alignments)
     _check_gold(first, gold)
     if columns is not None and columns < 1:
@@ -113,14 +108,14 @@ def draw_heads(
     across = min(columns or math.ceil(math.sqrt(len(names))), len(names))
     down = math.ceil(len(names) / across)
     longer = max(len(source), len(target))
-    cell = min(max(1.9 / longer, 0.06), 0.24, _LARGEST_INCHES / (longer * max(across, down)))  # inches
+    cell = min(max(1.9 / longer, 0.06), 0.24, LARGEST_INCHES / (longer * max(across, down)))  # inches
     size = min(max(cell * 46, 4.5), 8.5)
     panel_w, panel_h = cell * len(source), cell * len(target)
     gap_w, gap_h = 0.16, 0.3
     width = across * panel_w + (across - 1) * gap_w
     height = down * panel_h + (down - 1) * gap_h
     figure = Figure(figsize=(width, height), facecolor="white")
-    top = _scale_end(max(float(alignment.weights.max()) for alignment in alignments.values()))
+    top = scale_end(max(float(alignment.weights.max()) for alignment in alignments.values()))
     mesh = None
     for number, (name, alignment) in enumerate(zip(names, alignments.values(), strict=True)):
         row, column = divmod(number, across)
@@ -139,12 +134,12 @@ def draw_heads(
         rise = 0.25 + (0 if _is_flat(source, cell, size) else size / 72 * 0.45 * max(map(cell_len, source)))
         figure.text(0, 1 + rise / height, text, fontsize=11, color=INK, va="bottom", **letters)
     _draw_bar(figure, mesh, (width, height), letters, has_gold=bool(gold))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_cells(axes: "Axes", alignment: Alignment, top: float) -> Any:
     mesh = axes.pcolormesh(
-        alignment.weights, cmap=_colour_map(), vmin=0.0, vmax=top, edgecolors=GRID, linewidth=0.5, antialiased=True
+        alignment.weights, cmap=colour_map(), vmin=0.0, vmax=top, edgecolors=GRID, linewidth=0.5, antialiased=True
     )
     rows, columns = alignment.weights.shape
     axes.set_xlim(0, columns)
@@ -224,35 +219,6 @@ def _draw_bar(
         figure.add_artist(box)
         middle = bottom + 0.065 / height
         figure.text(left + 0.22 / width, middle, "gold link", fontsize=8, color=INK, va="center", **letters)
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    # no date inside, so that a picture made again does not differ by it
-    metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix.lower()]
-    style: dict[str, Any] = {"dpi": _DPI, "facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.2}
-    kind = path.suffix.lower()[1:]
-    write_whole(path, lambda whole: figure.savefig(whole, format=kind, metadata=metadata, **style))
-
-
-def _colour_map() -> "Colormap":
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("regard", SCALE)
-
-
-def _scale_end(heaviest: float) -> float:
-    """Return where the colour scale ends: 1, or the next tenth above the heaviest weight when that is below a half."""
-    return 1.0 if heaviest > 0.5 else max(0.1, math.ceil(heaviest * 10) / 10)
-
-
-def _checked_path(path: Path) -> Path:
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise ArgumentError(f"path is {str(path)!r}, expected a name ending in {', '.join(FORMATS)}")
-    return path
 
 
 def _check_words(alignment: Alignment) -> None:

@@ -19,6 +19,7 @@ from regard.insight.text import visible
 
 _CELL = 0.34  # inches, where there is room
 _LETTER = 0.078  # inches a letter of a label takes
+_TITLE_LETTER = 0.064
 _NUMBERS_UP_TO = 400  # cells in a panel: beyond it numbers are too small to read
 
 
@@ -55,21 +56,21 @@ def draw_head_grids(
     wrong = [name for name in chosen if name not in known]
     if wrong or not chosen:
         raise ArgumentError(f"measures has {wrong[:1] or 'nothing'}, expected some of {', '.join(known)}")
-    heads = max(layer.heads for layer in summary.layers)
+    heads = sorted({number for layer in summary.layers for number in layer.head_numbers})
     rows = [visible(layer.name) for layer in summary.layers]
     panels = []
     for name in chosen:
-        values = np.full((len(rows), heads), np.nan)
+        values = np.full((len(rows), len(heads)), np.nan)
         for number, layer in enumerate(summary.layers):
             of_heads = layer.measures[name]
             if of_heads is not None:
-                values[number, : len(of_heads)] = of_heads
+                values[number, [heads.index(head) for head in layer.head_numbers]] = of_heads
         most = float(np.nanmax(values))
         digits = 1 if name == "entropy" else 2
         top = max(most, 1e-6) if name == "entropy" else scale_end(most)
         texts = [["" if np.isnan(x) else _number(x, digits) for x in row] for row in values]
-        label = f"{MEASURES[name]}, darkest {top:.2g}"
-        panels.append(_Panel(label, values, rows, [str(head) for head in range(heads)], top, texts))
+        label = f"{MEASURES[name]}\nscale to {_end(top)}"
+        panels.append(_Panel(label, values, rows, [str(head) for head in heads], top, texts))
     _draw(panels, path, title, "head")
 
 
@@ -105,8 +106,8 @@ def draw_head_ranking(ranking: HeadRanking, path: Path, title: str | None = None
     in_order: dict[str, dict[int | None, float]] = {layer: {} for layer in ranking.layers}
     for one in ranking.heads:
         in_order[one.layer][one.head] = one.score.error_rate
-    heads = 1 + max((head for row in in_order.values() for head in row if head is not None), default=-1)
-    places: list[int | None] = [*range(heads), None]
+    heads = sorted({head for row in in_order.values() for head in row if head is not None})
+    places: list[int | None] = [*heads, None]
     rates = np.array([[row.get(head, np.nan) for head in places] for row in in_order.values()])
     texts = [["" if np.isnan(x) else f"{100 * x:.0f}" for x in row] for row in rates]
     best = ranking.best
@@ -124,8 +125,13 @@ def _distances(layer: LayerSummary) -> _Panel:
         values, columns = values[:, 1:], columns[1:]
     top = scale_end(float(values.max(initial=0.0)))
     texts = [[_number(x, 2) if x >= 0.005 else "" for x in row] for row in values]
-    heads = [f"head {head}" for head in range(layer.heads)]
-    return _Panel(f"{visible(layer.name)}, darkest {top:.2g}", values, heads, columns, top, texts)
+    heads = [f"head {head}" for head in layer.head_numbers]
+    return _Panel(f"{visible(layer.name)}\nscale to {_end(top)}", values, heads, columns, top, texts)
+
+
+def _end(top: float) -> str:
+    """Where a scale ends, rounded up."""
+    return f"{math.ceil(100 * top - 1e-4) / 100:g}"
 
 
 def _number(x: float, digits: int) -> str:
@@ -137,7 +143,7 @@ def _draw(panels: Sequence[_Panel], path: Path, title: str | None, below: str, t
     path = checked_path(path)
     from matplotlib.figure import Figure
 
-    names = [text for panel in panels for text in (panel.title, *panel.rows, *panel.columns)]
+    names = [text for panel in panels for text in (*panel.title.split("\n"), *panel.rows, *panel.columns)]
     heading = visible(title) if title else ""
     letters: dict[str, Any] = lettering([*names, below, heading]).properties()
     down, across = (max(panel.values.shape[axis] for panel in panels) for axis in (0, 1))
@@ -145,14 +151,17 @@ def _draw(panels: Sequence[_Panel], path: Path, title: str | None, below: str, t
     size = min(8.5, max(4.0, cell * 24))
     numbers = down * across <= _NUMBERS_UP_TO and cell > 0.2
     side = _LETTER * max(len(name) for panel in panels for name in panel.rows) + 0.1
-    wide = [max(panel.values.shape[1] * cell, len(panel.title) * 0.073) for panel in panels]
+    wide = [
+        max(panel.values.shape[1] * cell, max(map(len, panel.title.split("\n"))) * _TITLE_LETTER) for panel in panels
+    ]
     # labels stand beside every panel only if they differ
     shared = all(list(panel.rows) == list(panels[0].rows) for panel in panels)
     column_width = max(wide) + 0.3 + (0 if shared else side)
     per_row = max(1, min(len(panels), int(15 / column_width), math.ceil(math.sqrt(2 * len(panels)))))
     per_row = math.ceil(len(panels) / math.ceil(len(panels) / per_row))
     foot = _LETTER * max(len(name) for panel in panels for name in panel.columns) * (0.75 if turned else 0) + 0.45
-    row_height = down * cell + 0.3 + foot
+    head = 0.3 + 0.16 * max(panel.title.count("\n") for panel in panels)
+    row_height = down * cell + head + foot
     rows = math.ceil(len(panels) / per_row)
     scale = min(1.0, LARGEST_INCHES / max(per_row * column_width, rows * row_height))
     width, height = (per_row * column_width + side) * scale, rows * row_height * scale
@@ -161,7 +170,7 @@ def _draw(panels: Sequence[_Panel], path: Path, title: str | None, below: str, t
         row, column = divmod(number, per_row)
         panel_down, panel_across = (n * cell * scale for n in panel.values.shape)
         left = (column * column_width + side) * scale
-        bottom = height - row * row_height * scale - 0.3 * scale - panel_down
+        bottom = height - row * row_height * scale - head * scale - panel_down
         axes = figure.add_axes((left / width, bottom / height, panel_across / width, panel_down / height))
         texts = panel.texts if numbers else None
         labels = panel.rows if column == 0 or not shared else []

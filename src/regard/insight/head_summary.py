@@ -53,6 +53,7 @@ class LayerSummary:
         edges: limits of distances, see `AttentionMap.by_distance`; empty for cross-attention.
         distances: (H, len(edges) + 1), the mass at each range of distances; None for cross-attention.
         received: of each head, the keys that receive most, most first.
+        head_numbers: which of the model's heads these are.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LayerSummary:
     edges: tuple[int, ...]
     distances: Numbers | None
     received: tuple[tuple[Received, ...], ...]
+    head_numbers: tuple[int, ...]
 
     @property
     def heads(self) -> int:
@@ -83,6 +85,7 @@ class HeadSummary:
                     "name": layer.name,
                     "kind": layer.kind,
                     "rows": layer.rows,
+                    "heads": list(layer.head_numbers),
                     "measures": {name: None if x is None else plain(x) for name, x in layer.measures.items()},
                     "distances": None
                     if layer.distances is None
@@ -173,7 +176,8 @@ def _layer(one: Reading, most: int) -> LayerSummary:
             if distance >= 0 or one.role.kind != "causal":
                 measures[name] = numbers(at[:, edges.index(distance) + 1])
         distances = numbers(at)
-    return LayerSummary(one.name, one.role.kind, count, measures, edges, distances, _most(received, one, most))
+    most_received = _most(received, one, most)
+    return LayerSummary(one.name, one.role.kind, count, measures, edges, distances, most_received, one.head_numbers)
 
 
 def first_key(seen: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """How attention is doing in training, as plain numbers for a log: entropy and sinks of each head."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -40,8 +41,8 @@ def attention_health(
         prefix: of all names.
 
     Returns:
-        "prefix/map/measure_mean" → number, and "prefix/map/measure/head_0" and so on. A map of which no query counts
-        has none.
+        "prefix/map/measure_mean" → number, and "prefix/map/measure/head_0" and so on, counting the heads of the map. A
+        map of which no query counts has none; numbers that aren't finite, of weights that aren't, are left out.
 
     Raises:
         ArgumentError: `real` has a name that isn't in `maps`, or another shape.
@@ -56,7 +57,7 @@ def attention_health(
                 found[f"{prefix}/{name}/{measure}_mean"] = sum(of_heads) / len(of_heads)
                 if heads:
                     found |= {f"{prefix}/{name}/{measure}/head_{head}": one for head, one in enumerate(of_heads)}
-    return found
+    return {name: one for name, one in found.items() if math.isfinite(one)}
 
 
 def _measures(name: str, table: AttentionMap, real: Tensor | None, focused_below: float) -> dict[str, list[float]]:

@@ -14,6 +14,7 @@ from regard.insight.reading import (
     check_head,
     check_positions,
     frozen,
+    mean_name,
     numbers,
     plain,
     texts_of,
@@ -55,6 +56,7 @@ class Highlight:
         view: which layer and head.
         shares: (L,).
         tokens: what stands at the L positions; None where that isn't known.
+        detail: said of it in the headline, after the other sequence.
     """
 
     direction: Direction
@@ -65,18 +67,19 @@ class Highlight:
     view: str
     shares: Numbers
     tokens: Tokens | None
+    detail: str = ""
 
     @property
     def headline(self) -> str:
-        """What is shown, in words."""
+        """What is shown, in words; of a decoder, also that a row is that of reading a token, to say the next."""
         where = "" if self.sequence == self.other else f" in the {self.other}"
         places = ", ".join(map(str, self.positions[:8])) + ("…" if len(self.positions) > 8 else "")
         token = f"{self.chosen} ({self.sequence} {places})"
         if self.direction == "looked at by":
-            return f"what looked at {token}{where} · {self.view}"
+            return f"what looked at {token}{where}{self.detail} · {self.view}"
         if self.direction == "gathered from":
-            return f"what {token} gathered from the {self.other} · {self.view}"
-        return f"what {token} looked at{where} · {self.view}"
+            return f"what {token} gathered from the {self.other}{self.detail} · {self.view}"
+        return f"what {token} looked at{where}{self.detail} · {self.view}"
 
     def pieces(self, special: bool = True) -> tuple[Piece, ...]:
         """The text in words where they are known, in order.
@@ -129,7 +132,7 @@ def looked_at(
         readings: attentions between the same two sequences (`readings_between`).
         positions: of the rows' sequence, negative ones from its end; of several, such as a word's tokens, the mean.
         layer: name of one of the readings; None: their mean.
-        head: from 0; None: the mean of the heads.
+        head: one of the `head_numbers`; None: the mean of the heads.
 
     Raises:
         ArgumentError: no such layer, head or position, or readings of different sequences.
@@ -145,7 +148,15 @@ def looked_at(
                 row = reading.table[0, heads, place : place + 1, :]  # (H, 1, K)
                 total += row.cpu().double().mean((0, 1)) / (len(chosen) * len(places))
     return Highlight(
-        "looked at", _name(one.queries, places), places, one.role.queries, one.role.keys, view, numbers(total), one.keys
+        "looked at",
+        _name(one.queries, places),
+        places,
+        one.role.queries,
+        one.role.keys,
+        view,
+        numbers(total),
+        one.keys,
+        _read_to_say(one, places),
     )
 
 
@@ -153,6 +164,8 @@ def looked_at_by(
     readings: Sequence[Reading], positions: Sequence[int], *, layer: str | None = None, head: int | None = None
 ) -> Highlight:
     """What looked at a token: the column p_·j, each query's share, of a head, or the mean over heads, layers or both.
+
+    Queries that are padding look at nothing.
 
     Args:
         readings, layer, head: as for `looked_at`.
@@ -170,7 +183,7 @@ def looked_at_by(
         marked = torch.zeros(scoring.extent.keys, 1, dtype=scoring.dtype, device=scoring.extent.device)
         marked[list(places)] = 1.0
         column = reading.table.apply(marked)[0, heads, :, 0]  # (H, Q)
-        total += column.cpu().double().mean(0) / len(chosen)
+        total += column.cpu().double().mean(0) * torch.as_tensor(reading.counted.copy()) / len(chosen)
     return Highlight(
         "looked at by",
         _name(one.keys, places),
@@ -180,6 +193,7 @@ def looked_at_by(
         view,
         numbers(total),
         one.queries,
+        ", each when it was read" if _decodes(one) else "",
     )
 
 
@@ -189,18 +203,18 @@ def rolled_out(result: RollOut) -> list[Highlight]:
     for number, place in enumerate(result.positions):
         for other, shares in result.shares.items():
             name = _name(result.tokens.get(result.sequence), (place,))
-            view = f"roll-out of {len(result.layers)} attentions"
-            of = result.tokens.get(other)
-            found.append(
-                Highlight("gathered from", name, (place,), result.sequence, other, view, frozen(shares[number]), of)
-            )
+            count = len(result.layers)
+            view = f"roll-out of {count} attention{'' if count == 1 else 's'}"
+            of, detail = result.tokens.get(other), "'s encoded positions" if other in result.encoded else ""
+            share = frozen(shares[number])
+            found.append(Highlight("gathered from", name, (place,), result.sequence, other, view, share, of, detail))
     return found
 
 
 def view_name(readings: Sequence[Reading], layer: str | None, head: int | None) -> str:
     """What is shown of layers and heads, in words."""
     where = layer if layer is not None else readings[0].name if len(readings) == 1 else "mean of layers"
-    return f"{where} · " + ("mean of heads" if head is None else f"head {head}")
+    return f"{where} · " + (mean_name(readings[0]) if head is None else f"head {head}")
 
 
 def _choose(readings: Sequence[Reading], layer: str | None, head: int | None) -> tuple[list[Reading], str]:
@@ -211,6 +225,24 @@ def _choose(readings: Sequence[Reading], layer: str | None, head: int | None) ->
     for one in chosen:
         check_head(one, head)
     return chosen, view_name(chosen, layer, head)
+
+
+def _decodes(one: Reading) -> bool:
+    """Whether a row is that of reading a token to say the next one."""
+    return one.role.kind != "self" and one.queries is not None
+
+
+def _read_to_say(one: Reading, places: Sequence[int]) -> str:
+    """Which row of a decoder is meant: the one that reads the token, which is there for the next, if that is known."""
+    if not _decodes(one):
+        return ""
+    tokens, following = one.queries, max(places) + 1
+    assert tokens is not None
+    if following >= len(tokens.texts) or (tokens.padding and tokens.padding[following]):
+        return " when it was read"
+    # a whole word only if it begins there
+    starts = {word.tokens[0]: word.text for word in tokens.words if word.tokens}
+    return f" when it was read, to say {starts.get(following, tokens.texts[following])}"
 
 
 def _name(tokens: Tokens | None, places: Sequence[int]) -> str:

@@ -18,6 +18,7 @@ from regard.insight.head_summary import MEASURES, summarise_heads
 from regard.insight.looking_template import BODY, STYLE
 from regard.insight.markup import filled_head
 from regard.insight.page import script_json
+from regard.insight.pooled import pooled
 from regard.insight.reading import Reading, check_head, special_of, texts_of
 from regard.insight.text import language_of, visible
 from regard.insight.tokens import Tokens
@@ -39,6 +40,8 @@ def write_looking_page(
 
     Beside the highlighted text there are a grid of all heads by any measure of `summarise_heads`, and an overview of
     the whole map. The file loads nothing and may request nothing; it works by mouse and keyboard, in light and dark.
+
+    Padding isn't shown, and looks at nothing.
 
     It holds at most two million weights, of the smallest maps first. Of the others it has the 8 heaviest keys of each
     query, for as many heads as there is room for, and of the rest the overview alone.
@@ -85,7 +88,7 @@ def _render(
                 "keys": one.role.keys,
                 "rows": _sequence(one.queries, one.table.shape[-2]),
                 "columns": _sequence(one.keys, one.table.shape[-1]),
-                "heads": one.heads,
+                "heads": list(one.head_numbers),
                 "weights": weights[one.name],
                 "overview": _overview(one, finest),
             }
@@ -123,7 +126,7 @@ def _wanted(readings: Sequence[Reading], heads: Mapping[str, Sequence[int]]) -> 
     for one in readings:
         for head in heads.get(one.name, ()):
             check_head(one, head)
-    return {one.name: sorted(set(heads.get(one.name, range(one.heads)))) for one in readings}
+    return {one.name: sorted(set(heads.get(one.name, one.head_numbers))) for one in readings}
 
 
 def _weights(
@@ -171,7 +174,7 @@ def _note(one: Reading, heads: Sequence[int], count: int | None) -> str:
 
 def _all(one: Reading, heads: Sequence[int]) -> str:
     """Weights (heads, Q, K) as numbers from 0 to 65,535."""
-    table = one.table[0].float().cpu()[list(heads)]
+    table = one.table[0].float().cpu()[_places(one, heads)] * _counted(one)
     return _packed(_fraction(table, 65535).astype("<u2"))
 
 
@@ -179,19 +182,30 @@ def _top(one: Reading, heads: Sequence[int], count: int) -> dict[str, str]:
     """The heaviest keys (heads, Q, count): their weights from 0 to 65,535 and their indices."""
     if not heads:
         return {"values": "", "places": ""}
-    weights, places = one.table.detached(heads).top(count)
+    weights, places = one.table.detached(_places(one, heads)).top(count)
+    weights = weights[0].float().cpu() * _counted(one)
     indices = places[0].clamp(min=0).cpu().numpy().astype("<u4")
-    return {"values": _packed(_fraction(weights[0].float().cpu(), 65535).astype("<u2")), "places": _packed(indices)}
+    return {"values": _packed(_fraction(weights, 65535).astype("<u2")), "places": _packed(indices)}
+
+
+def _places(one: Reading, heads: Sequence[int]) -> list[int]:
+    """Where these heads are in the map."""
+    return [one.head_numbers.index(head) for head in heads]
+
+
+def _counted(one: Reading) -> Tensor:
+    """1 for each row that counts, else 0: (Q, 1)."""
+    return torch.as_tensor(one.counted.astype(np.float32))[:, None]
 
 
 def _overview(one: Reading, finest: int) -> dict[str, Any]:
     """Of each head a grid of means, as numbers from 0 to 255 of the largest in it."""
     cells = tuple(min(finest, length) for length in one.table.shape[2:])
-    pooled = one.table.pool((cells[0], cells[1]))[0].float().cpu()  # (H, h, w)
-    largest = pooled.amax((1, 2)).clamp(min=1e-12)
+    means = pooled(one, (cells[0], cells[1])).float().cpu()  # (H, h, w)
+    largest = means.amax((1, 2)).clamp(min=1e-12)
     return {
         "cells": list(cells),
-        "values": _packed(_fraction(pooled / largest[:, None, None], 255).astype(np.uint8)),
+        "values": _packed(_fraction(means / largest[:, None, None], 255).astype(np.uint8)),
         "largest": [float(f"{x:.6g}") for x in largest.tolist()],
     }
 
@@ -211,6 +225,7 @@ def _sequence(tokens: Tokens | None, length: int) -> dict[str, Any]:
     return {
         "texts": texts,
         "special": [int(x) for x in special_of(tokens, length)],
+        "padding": [] if tokens is None else [int(x) for x in tokens.padding],
         "words": words,
         "language": language_of(texts),
     }

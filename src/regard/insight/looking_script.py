@@ -15,7 +15,7 @@ const twoWay = () => ofPair()[0].record.queries === ofPair()[0].record.keys;
 
 // A unit is a word, or a token that is in none.
 function units(sequence) {
-  const {texts, special, words} = sequence, inside = new Set(), found = [];
+  const {texts, special, padding, words} = sequence, inside = new Set(), found = [];
   if ($("joined").checked) {
     for (const [text, places] of words) {
       places.forEach(place => inside.add(place));
@@ -23,7 +23,7 @@ function units(sequence) {
     }
   }
   texts.forEach((text, place) => {
-    if (inside.has(place) || (special[place] && !$("special").checked)) return;
+    if (inside.has(place) || padding[place] || (special[place] && !$("special").checked)) return;
     found.push({text, places: [place], special: Boolean(special[place])});
   });
   return found.sort((a, b) => a.places[0] - b.places[0]);
@@ -228,8 +228,8 @@ function choose() {
     if (!chosen().every(one => one.has(state.head))) state.head = filled.weights.heads[0] ?? "mean";
   }
   options($("layer"), names, state.layer);
-  const some = chosen(), most = Math.max(...some.map(one => one.record.heads));
-  const heads = [...Array(most).keys()].filter(head => some.every(one => head < one.record.heads)).map(h => [h, h]);
+  const some = chosen(), inAll = head => some.every(one => one.record.heads.includes(head));
+  const heads = some[0].record.heads.filter(inAll).map(head => [head, head]);
   heads.unshift(["mean of heads", "mean"]);
   if (!heads.some(([, key]) => String(key) === String(state.head))) state.head = "mean";
   options($("head"), heads, state.head);
@@ -247,23 +247,28 @@ function fill() {
   const {rows, columns} = ofPair()[0].record;
   panes.rows.fill(data.sequences[rows]);
   panes.columns.fill(data.sequences[columns]);
+  $("reads").hidden = ofPair().every(one => one.record.kind === "self");
   $("rows").setAttribute("aria-label", "Tokens of the " + ofPair()[0].record.queries + ", which look");
   $("columns").setAttribute("aria-label", "Tokens of the " + ofPair()[0].record.keys + ", which are looked at");
 }
 
 function drawGrid() {
   const measure = data.measures[$("measure").selectedIndex];
-  const values = measure.values, most = Math.max(...attentions.map(one => one.record.heads));
+  const values = measure.values;
+  const heads = [...new Set(attentions.flatMap(one => one.record.heads))].sort((a, b) => a - b);
   const top = Math.max(1e-9, ...values.flatMap(row => row || [0]));
   const head = make("tr");
-  head.append(make("td"), ...[...Array(most).keys()].map(n => make("th", "", String(n))));
+  head.append(make("td"), ...heads.map(n => make("th", "", String(n))));
   const body = attentions.map((one, layer) => {
     const row = make("tr");
     const name = make("th", "", one.record.name);
     name.scope = "row";
     row.append(name);
-    (values[layer] || []).forEach((value, number) => {
-      const cell = make("td"), button = make("button", "", value.toFixed(value >= 10 ? 1 : 2).replace(/^0/, ""));
+    (values[layer] ? heads : []).forEach(number => {
+      const cell = make("td"), value = values[layer][one.record.heads.indexOf(number)];
+      row.append(cell);
+      if (value === undefined) return;
+      const button = make("button", "", value.toFixed(value >= 10 ? 1 : 2).replace(/^0/, ""));
       button.type = "button";
       button.style.setProperty("--w", value / top);
       button.classList.toggle("strong", value / top > .65);
@@ -276,7 +281,6 @@ function drawGrid() {
         refresh(true);
       });
       cell.append(button);
-      row.append(cell);
     });
     return row;
   });

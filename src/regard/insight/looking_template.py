@@ -50,7 +50,9 @@ BODY = (
 <h1>@TITLE@</h1>
 <p class="hint">Choose a token with the mouse, or with <kbd>Tab</kbd> and the arrow keys: the stronger the colour of a
 token, the larger its share, relative to the largest that is shown. Click or <kbd>Enter</kbd> holds it, <kbd>Esc</kbd>
-lets go. <kbd>[</kbd> and <kbd>]</kbd> change the head, <kbd>{</kbd> and <kbd>}</kbd> the layer.</p>
+lets go. <kbd>[</kbd> and <kbd>]</kbd> change the head, <kbd>{</kbd> and <kbd>}</kbd> the layer.
+<span id="reads">Here a token looks when it is read, to say the one after it: what served to say a token is what the one
+before it looked at.</span></p>
 <div class="bar">
 <label id="pair-label">Attention <select id="pair"></select></label>
 <label>Layer <select id="layer"></select></label>
@@ -73,7 +75,8 @@ lets go. <kbd>[</kbd> and <kbd>]</kbd> change the head, <kbd>{</kbd> and <kbd>}<
 <section class="pair panel"><h2 id="overview-title">The whole map</h2>
 <canvas id="overview" width="960" height="960" role="img"></canvas>
 <p class="note">Rows from the top: tokens that look. Columns from the left: tokens that are looked at. Each cell is the
-mean of its weights. A click chooses the token of that row.</p></section>
+mean of its weights. A click chooses the token of that row; to do so by keyboard,
+choose it in the text.</p></section>
 </div>
 <div class="note" id="notes"></div>
 </main>

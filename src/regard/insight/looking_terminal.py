@@ -124,13 +124,13 @@ def render_head_ranking(ranking: HeadRanking, width: int, color: bool, most: int
 
 def _layer_table(layer: LayerSummary, width: int, color: bool) -> str:
     title = cut(f"{layer.name} · {layer.kind} · {layer.rows} rows", width)
-    side = max(4, len(str(layer.heads - 1)))
+    side = max(4, len(str(max(layer.head_numbers))))
     known = [name for name in MEASURES if layer.measures[name] is not None]
     known = known[: max(1, (width - side) // (_COLUMN + 1))]
     lines = [" ".join([right("head", side), *(right(_SHORT[name], _COLUMN) for name in known)])]
     room = width - cell_len(lines[0]) - 2
-    for head in range(layer.heads):
-        line = right(str(head), side)
+    for head, number in enumerate(layer.head_numbers):
+        line = right(str(number), side)
         for name in known:
             of_heads = layer.measures[name]
             value = 0.0 if of_heads is None else float(of_heads[head])

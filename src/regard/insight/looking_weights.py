@@ -33,7 +33,7 @@ class Attention {
     this.columns = data.sequences[record.columns].texts.length;
     this.weights = record.weights;
     this.pair = record.queries + " \\u2192 " + record.keys;
-    this.complete = this.weights.kind === "all" && this.weights.heads.length === record.heads;
+    this.complete = this.weights.kind === "all" && this.weights.heads.length === record.heads.length;
   }
 
   unpack() {
@@ -79,7 +79,7 @@ class Attention {
   overview(head, into, factor) {
     const [down, across] = this.record.overview.cells, size = down * across;
     this.cells = this.cells || bytes(this.record.overview.values);
-    const heads = head === "mean" ? [...Array(this.record.heads).keys()] : [head];
+    const all = this.record.heads, heads = head === "mean" ? [...all.keys()] : [all.indexOf(head)];
     for (const one of heads) {
       const scale = factor * this.record.overview.largest[one] / 255 / heads.length;
       for (let i = 0; i < size; i++) into[i] += scale * this.cells[one * size + i];

@@ -17,9 +17,14 @@ def filled_head(style: str, title: str, texts: Sequence[str]) -> str:
         title: of the page.
         texts: everything that the page shows.
     """
-    font = embedded_font([*texts, title])
-    face = ""
-    if font is not None:
-        content = base64.b64encode(font).decode("ascii")
-        face = f'@font-face {{ font-family: "regard-cjk"; src: url(data:font/woff;base64,{content}) format("woff"); }}'
+    face = font_face([*texts, title])
     return page_head(style).replace("@FONT@", face).replace("@TITLE@", html.escape(visible(title)))
+
+
+def font_face(texts: Sequence[str]) -> str:
+    """CSS of a small font for characters that a plain Latin font lacks; empty where there are none, or no font."""
+    font = embedded_font(texts)
+    if font is None:
+        return ""
+    content = base64.b64encode(font).decode("ascii")
+    return f'@font-face {{ font-family: "regard-cjk"; src: url(data:font/woff;base64,{content}) format("woff"); }}'

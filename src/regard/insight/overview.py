@@ -13,7 +13,8 @@ from regard.errors import ArgumentError
 from regard.insight.canvas import checked_path, colour_map, save
 from regard.insight.fonts import lettering
 from regard.insight.palette import GRID, INK
-from regard.insight.reading import Numbers, Reading, check_alike, check_head, frozen, plain
+from regard.insight.pooled import counted_in, pooled
+from regard.insight.reading import Numbers, Reading, check_alike, check_head, frozen, mean_name, plain
 from regard.insight.text import visible
 
 MOST_CELLS = 256
@@ -33,8 +34,10 @@ class Overview:
         queries, keys: the names of the two sequences.
         rows, columns: where cells begin, and the length at the end: (h + 1,) and (w + 1,) positions.
         shares: (h, w) float32, read-only: of the attention of a row's queries, the mean share that falls on the keys
-            of a column. A row sums to at most 1.
+            of a column. A row sums to at most 1. Queries that don't count, such as padding, have no part in it;
+            a row of them alone is 0.
         row_texts, column_texts: what stands at the rows and columns, where each is one position and that is known.
+        counted: (h,), how many queries of each row count; empty: all.
     """
 
     view: str
@@ -45,6 +48,7 @@ class Overview:
     shares: Numbers
     row_texts: tuple[str, ...] = ()
     column_texts: tuple[str, ...] = ()
+    counted: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and strings for `json.dump`."""
@@ -62,12 +66,14 @@ class Overview:
     def coarser(self, high: int, wide: int) -> "Overview":
         """The same in at most `high` × `wide` cells, each made of whole ones."""
         down, across = (_edges(len(edges) - 1, most) for edges, most in ((self.rows, high), (self.columns, wide)))
-        heights = np.diff(self.rows).astype(np.float64)
+        heights = np.array(self.counted or np.diff(self.rows), dtype=np.float64)
         wider = np.add.reduceat(self.shares.astype(np.float64), across[:-1], axis=1)  # (h, wide)
         summed = np.add.reduceat(wider * heights[:, None], down[:-1], axis=0)  # (high, wide)
-        shares = summed / np.add.reduceat(heights, down[:-1])[:, None]
+        counted = np.add.reduceat(heights, down[:-1])
+        shares = summed / np.maximum(counted, 1)[:, None]
         rows, columns = tuple(self.rows[i] for i in down), tuple(self.columns[i] for i in across)
-        return Overview(self.view, self.queries, self.keys, rows, columns, frozen(shares))
+        numbers = tuple(map(int, counted))
+        return Overview(self.view, self.queries, self.keys, rows, columns, frozen(shares), counted=numbers)
 
 
 def overview(
@@ -77,7 +83,7 @@ def overview(
 
     Args:
         readings: one or more.
-        head: of each; None is the mean of all heads.
+        head: one of the `head_numbers` of each; None is the mean of all heads.
         view: what it is called; made of the readings' names if not given.
         cells: most cells along a side.
 
@@ -87,17 +93,26 @@ def overview(
     first = check_alike(readings)
     queries, keys = first.table.shape[-2:]
     rows, columns = _edges(queries, cells), _edges(keys, cells)
-    parts = [one.table.pool((len(rows) - 1, len(columns) - 1))[0, check_head(one, head)].mean(0) for one in readings]
+    parts = [pooled(one, (len(rows) - 1, len(columns) - 1))[check_head(one, head)].mean(0) for one in readings]
     # the mean over the places of a cell times its width is the share of a query that falls into it
     shares = torch.stack(parts).mean(0).cpu().numpy() * np.diff(columns)
     name = first.name if len(readings) == 1 else f"mean of {len(readings)} layers"
-    known = view or f"{name} · {'mean of heads' if head is None else f'head {head}'}"
+    known = view or f"{name} · {mean_name(first) if head is None else f'head {head}'}"
     texts = [
         tokens.texts if tokens is not None and length <= cells else ()
         for tokens, length in ((first.queries, queries), (first.keys, keys))
     ]
+    counted = tuple(counted_in(first, len(rows) - 1)[0].tolist())
     return Overview(
-        known, first.role.queries, first.role.keys, tuple(rows), tuple(columns), frozen(shares), texts[0], texts[1]
+        known,
+        first.role.queries,
+        first.role.keys,
+        tuple(rows),
+        tuple(columns),
+        frozen(shares),
+        texts[0],
+        texts[1],
+        counted,
     )
 
 
@@ -146,6 +161,7 @@ def draw_overview(found: Overview, path: Path, title: str | None = None) -> None
     path = checked_path(path)
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     text = visible(title or found.view)
     beside, above = (
@@ -181,6 +197,10 @@ def draw_overview(found: Overview, path: Path, title: str | None = None) -> None
     place = figure.add_axes((1 + 0.22 / width, 1 - tall / height, 0.11 / width, tall / height))
     bar = figure.colorbar(mesh, cax=place, format=lambda share, _: f"{100 * share:.3g} %")
     bar.set_label("share of a query's attention", fontsize=8, color=INK, labelpad=6, **letters)
+    least, most = _scale(found.shares)
+    bar.locator = LogLocator(subs=(1.0, 2.0, 5.0) if most / least < 100 else (1.0,))
+    bar.minorformatter = NullFormatter()  # or it would name some in powers of ten
+    bar.update_ticks()
     bar.outline.set(edgecolor=GRID, linewidth=0.8)
     place.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
     save(figure, path)

@@ -1,6 +1,5 @@
 """One self-contained HTML page on which sentence pairs can be questioned: point at a word, see what it looked at."""
 
-import base64
 import html
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from regard.errors import ArgumentError
 from regard.files import write_text
 from regard.insight.alignment import Alignment, Link
-from regard.insight.fonts import embedded_font
+from regard.insight.markup import font_face
 from regard.insight.page_template import TEMPLATE
 from regard.insight.text import language_of, visible
 
@@ -59,16 +58,8 @@ def render_page(
     data = {"views": views, "pairs": pairs}
     words = [word for pair in pairs for side in ("source", "target") for word in pair[side]]
     head, rest = TEMPLATE.split("@DATA@")
-    head = head.replace("@FONT@", _font_face([*words, title])).replace("@TITLE@", html.escape(visible(title)))
+    head = head.replace("@FONT@", font_face([*words, title])).replace("@TITLE@", html.escape(visible(title)))
     return head + script_json(data) + rest
-
-
-def _font_face(texts: Sequence[str]) -> str:
-    font = embedded_font(texts)
-    if font is None:
-        return ""
-    content = base64.b64encode(font).decode("ascii")
-    return f'@font-face {{ font-family: "regard-cjk"; src: url(data:font/woff;base64,{content}) format("woff"); }}'
 
 
 def _views(entries: Sequence[Mapping[str, Alignment]]) -> list[str]:

@@ -341,7 +341,7 @@ def page_head(style: str) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; font-src data:;
-    base-uri 'none'; form-action 'none'">
+    img-src data:; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>@TITLE@</title>
 <style>{style}@FONT@</style>

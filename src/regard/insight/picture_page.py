@@ -2,72 +2,52 @@
 
 import base64
 import html
-import json
-import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from regard.files import write_text
+from regard.insight.markup import filled_head
+from regard.insight.page import script_json
+from regard.insight.page_template import STYLE
+from regard.insight.text import visible
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>@TITLE@</title>
-<style>
-:root { color-scheme: light dark; --ground: #f6f8fa; --card: #fff; --ink: #1f2430; --line: #dfe4ea; }
-@media (prefers-color-scheme: dark) { :root { --ground: #12151c; --card: #1b202a; --ink: #e8ecf2; --line: #303846; } }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.4rem; overflow-wrap: anywhere; }
-img { display: block; max-width: 100%; margin: 0 0 1rem; padding: .8rem; background: #fff; box-sizing: border-box;
+_STYLE = (
+    STYLE
+    + """
+body { font-family: regard-cjk, system-ui, "Segoe UI", Roboto, sans-serif; }
+img { display: block; max-width: 100%; margin: 0 0 1rem; padding: .8rem; background: #fff;
   border: 1px solid var(--line); border-radius: 12px; }
 pre { overflow-x: auto; padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 12px;
-  font: 13px/1.35 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-</style>
-</head>
-<body>
-<main>
-<h1>@TITLE@</h1>
-@PICTURES@
-@WORDS@
-</main>
-<script type="application/json" id="data">@DATA@</script>
-</body>
-</html>
+  font: 13px/1.35 regard-cjk, ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 """
+)
 
 
 def write_picture_page(
-    path: Path, title: str, pictures: Sequence[Callable[[Path], None]], words: str, data: Mapping[str, Any]
+    path: Path, title: str, pictures: Mapping[str, Callable[[Path], None]], words: str, data: dict[str, Any]
 ) -> None:
     """Write a page that shows pictures. It loads nothing, and runs no script.
 
     Args:
         path: the HTML file; written whole or not at all.
         title: the heading.
-        pictures: each draws an SVG file.
+        pictures: what each shows, for those who can't see it; and what draws it into an SVG file.
         words: the same as text, below them; may be empty.
         data: the numbers, kept in the page's element `data` as JSON.
     """
     shown = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, draw in enumerate(pictures):
+        for number, (name, draw) in enumerate(pictures.items()):
             file = Path(folder) / f"{number}.svg"
             draw(file)
             content = base64.b64encode(file.read_bytes()).decode("ascii")
-            alternative = html.escape(title, quote=True)
-            shown.append(f'<img alt="{alternative}" src="data:image/svg+xml;base64,{content}">')
-    parts = {
-        "@TITLE@": html.escape(title),
-        "@PICTURES@": "\n".join(shown),
-        "@WORDS@": f"<pre>{html.escape(words)}</pre>" if words else "",
-        # no tag can begin inside of the data
-        "@DATA@": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
-    }
-    # in one pass: what is filled in may look like a mark
-    write_text(path, re.sub("|".join(parts), lambda mark: parts[mark[0]], PAGE))
+            shown.append(f'<img alt="{html.escape(visible(name))}" src="data:image/svg+xml;base64,{content}">\n')
+    text = f"<pre>{html.escape(words)}</pre>\n" if words else ""
+    write_text(
+        path,
+        filled_head(_STYLE, title, [words])
+        + f"<body>\n<main>\n<h1>{html.escape(visible(title))}</h1>\n{''.join(shown)}{text}</main>\n"
+        + f'<script type="application/json" id="data">{script_json(data)}</script>\n</body>\n</html>\n',
+    )

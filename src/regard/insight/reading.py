@@ -30,6 +30,7 @@ class Reading:
         role: what the attention is for.
         queries, keys: what stands at its rows and columns; None where that isn't known.
         counted: (Q,), the rows that are no padding and see some key: those that averages are over.
+        head_numbers: which of the model's heads the H of the map are; 0 to H − 1 where it has them all.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Reading:
     queries: Tokens | None
     keys: Tokens | None
     counted: Flags
+    head_numbers: tuple[int, ...]
 
     @property
     def heads(self) -> int:
@@ -51,11 +53,15 @@ class Reading:
 
 
 def readings_of(
-    maps: Mapping[str, AttentionMap], roles: Mapping[str, Role], tokens: TokensOf | None = None, element: int = 0
+    maps: Mapping[str, AttentionMap],
+    roles: Mapping[str, Role],
+    tokens: TokensOf | None = None,
+    element: int = 0,
+    heads: Sequence[int] | None = None,
 ) -> list[Reading]:
     """The attentions of one batch element, in the order of `maps`.
 
-        readings_of(recording, recording.roles, recording.tokens)
+        readings_of(recording, recording.roles, recording.tokens, heads=recording.heads)
 
     A row counts unless it sees nothing or is padding: called so by its tokens, or a position that no query of a
     self-attention sees.
@@ -65,10 +71,11 @@ def readings_of(
         roles: of each of them.
         tokens: of each of them; None if they aren't known.
         element: which batch element.
+        heads: which of the model's heads each map has, in their order; None: all of them.
 
     Raises:
-        ArgumentError: there is no map, or one without a role or without this element, or one whose tokens are of
-            another length.
+        ArgumentError: there is no map, or one without a role or without this element, one whose tokens are of another
+            length, or one with another number of heads.
     """
     if not maps:
         raise ArgumentError("maps is empty: there is nothing to look at")
@@ -78,6 +85,8 @@ def readings_of(
         if name not in roles:
             raise ArgumentError(f"roles has none for {name!r}, only for {', '.join(roles) or 'nothing'}")
         role, table = roles[name], _of_element(name, whole, element)
+        if heads is not None and len(heads) != table.shape[1]:
+            raise ArgumentError(f"heads names {len(heads)} heads, {name!r} has {table.shape[1]}")
         queries, keys = (_token_list(one, element) for one in (tokens(name) if tokens is not None else ((), ())))
         for side, one, axis in (("rows", queries, -2), ("columns", keys, -1)):
             if one is not None and len(one.texts) != table.shape[axis]:
@@ -89,7 +98,15 @@ def readings_of(
             place = (sequence, len(flags))
             padding[place] = padding[place] | flags if place in padding else flags
     return [
-        Reading(name, table, role, queries, keys, _counted(table, padding[role.queries, table.shape[-2]]))
+        Reading(
+            name,
+            table,
+            role,
+            queries,
+            keys,
+            _counted(table, padding[role.queries, table.shape[-2]]),
+            tuple(range(table.shape[1]) if heads is None else heads),
+        )
         for name, table, role, queries, keys in found
     ]
 
@@ -148,16 +165,29 @@ def check_positions(what: str, positions: Sequence[int], length: int) -> tuple[i
 
 
 def check_head(reading: Reading, head: int | None) -> slice:
-    """One head, or all of them.
+    """Where in the map one of the model's heads is, or all of them.
 
     Raises:
         ArgumentError: there is no such head.
     """
     if head is None:
         return slice(0, reading.heads)
-    if isinstance(head, bool) or not isinstance(head, int) or not 0 <= head < reading.heads:
-        raise ArgumentError(f"{reading.name!r} has no head {head!r}, only 0 to {reading.heads - 1}")
-    return slice(head, head + 1)
+    if isinstance(head, bool) or head not in reading.head_numbers:
+        raise ArgumentError(f"{reading.name!r} has no head {head!r}, only {head_range(reading)}")
+    place = reading.head_numbers.index(head)
+    return slice(place, place + 1)
+
+
+def head_range(reading: Reading) -> str:
+    """The heads that there are, in words: "0 to 7", or "1, 3"."""
+    numbers = reading.head_numbers
+    return f"0 to {len(numbers) - 1}" if numbers == (*range(len(numbers)),) else ", ".join(map(str, numbers))
+
+
+def mean_name(reading: Reading) -> str:
+    """What the mean of all its heads is called."""
+    every = reading.head_numbers == (*range(reading.heads),)
+    return "mean of heads" if every else f"mean of heads {head_range(reading)}"
 
 
 def find_token(tokens: Tokens | None, wanted: str, length: int) -> tuple[int, ...]:

@@ -27,6 +27,8 @@ class RollOut:
         shares: of each sequence that is read, (N, L): the share of each of its L inputs in each position.
         lost: (N,), what is missing to 1: it went to sinks, or to rows that see nothing.
         tokens: what stands at the positions of each sequence; None where that isn't known.
+        encoded: of the sequences, those that others read and whose own attention isn't among the layers: shares are of
+            what came out of their encoder, not of its inputs.
     """
 
     sequence: str
@@ -36,6 +38,7 @@ class RollOut:
     shares: Mapping[str, Numbers]
     lost: Numbers
     tokens: Mapping[str, Tokens | None]
+    encoded: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dump`."""
@@ -46,6 +49,7 @@ class RollOut:
             "layers": list(self.layers),
             "shares": {name: plain(x) for name, x in self.shares.items()},
             "lost": plain(self.lost),
+            "encoded": list(self.encoded),
             "tokens": {name: texts_of(self.tokens[name], x.shape[1]) for name, x in self.shares.items()},
         }
 
@@ -94,6 +98,7 @@ def roll_out(
     start[list(chosen), range(len(chosen))] = 1.0
     vectors: dict[str, Tensor] = {sequence: start}
     gone_through, tokens = [], {}
+    crossed, mixed = dict[str, None](), set[str]()  # sequences that others read, and that read themselves
     for one in reversed(readings):
         role = one.role
         if role.queries not in vectors:
@@ -104,11 +109,16 @@ def roll_out(
         vectors[role.queries] = residual * x
         vectors[role.keys] = vectors[role.keys] + gathered if role.keys in vectors else gathered
         gone_through.append(one.name)
+        if one.diagonal:
+            mixed.add(role.keys)
+        else:
+            crossed[role.keys] = None
         tokens[role.queries], tokens[role.keys] = one.queries, one.keys
     shares = {name: numbers(x.T) for name, x in vectors.items()}
     total = torch.stack([x.cpu().double().sum(0) for x in vectors.values()]).sum(0)
     lost = numbers((1 - total).clamp(min=0))
-    return RollOut(sequence, chosen, float(residual), tuple(reversed(gone_through)), shares, lost, tokens)
+    encoded = tuple(name for name in crossed if name not in mixed)
+    return RollOut(sequence, chosen, float(residual), tuple(reversed(gone_through)), shares, lost, tokens, encoded)
 
 
 def _lengths(readings: Sequence[Reading]) -> dict[str, int]:

@@ -1,16 +1,11 @@
 """Alignments as text for the terminal, with and without colour, with Chinese in line."""
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
-from regard.errors import ArgumentError
 from regard.insight.alignment import Alignment
+from regard.insight.cells import COLOURS, SHADES, check_width, cut, right
 from regard.insight.text import visible
 
-NARROWEST = 20
-"""The least width that is laid out, in terminal cells."""
-
-_SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))
-_COLOURS = ((0.75, "1;97;48;5;25"), (0.5, "1;97;48;5;32"), (0.25, "30;48;5;117"), (0.1, "30;48;5;195"))
 _NUMBER = 4  # a shade and three digits
 _HEAD_LIMIT = 12  # longer source words are cut in the table's head
 _TOP = 3
@@ -35,13 +30,12 @@ def render_alignment(alignment: Alignment, width: int, color: bool) -> str:
     Raises:
         ArgumentError: width is below 20.
     """
-    if width < NARROWEST:
-        raise ArgumentError(f"width is {width}, expected at least {NARROWEST} terminal cells")
+    check_width(width)
     source = [visible(word) for word in alignment.source_words]
     target = [visible(word) for word in alignment.target_words]
     if not target:
         return ""
-    heads = [_cut(word, _HEAD_LIMIT) for word in source]
+    heads = [cut(word, _HEAD_LIMIT) for word in source]
     columns = [max(cell_len(head), _NUMBER) for head in heads]
     side = max(map(cell_len, target))
     if source and side + sum(column + 1 for column in columns) <= width:
@@ -52,11 +46,11 @@ def render_alignment(alignment: Alignment, width: int, color: bool) -> str:
 def _table(
     alignment: Alignment, heads: list[str], columns: list[int], target: list[str], side: int, color: bool
 ) -> str:
-    head = " ".join([" " * side, *(_right(name, column) for name, column in zip(heads, columns, strict=True))])
+    head = " ".join([" " * side, *(right(name, column) for name, column in zip(heads, columns, strict=True))])
     lines = [head.rstrip()]
     for word, row in zip(target, alignment.weights, strict=True):
         cells = [_cell(float(weight), column, color) for weight, column in zip(row, columns, strict=True)]
-        lines.append(" ".join([_right(word, side), *cells]).rstrip())
+        lines.append(" ".join([right(word, side), *cells]).rstrip())
     return "\n".join(lines)
 
 
@@ -65,8 +59,8 @@ def _cell(weight: float, column: int, color: bool) -> str:
     if percent < 1:
         return ("· " if color else "·").rjust(column)
     if not color:
-        return (_pick(weight, _SHADES, " ") + str(percent).rjust(_NUMBER - 1)).rjust(column)
-    code = _pick(weight, _COLOURS, "2")
+        return (_pick(weight, SHADES, " ") + str(percent).rjust(_NUMBER - 1)).rjust(column)
+    code = _pick(weight, COLOURS, "2")
     # only the number's own cells are coloured, so columns of any width show equal patches
     return " " * (column - _NUMBER) + f"\x1b[{code}m{str(percent).rjust(_NUMBER - 1)} \x1b[0m"
 
@@ -76,16 +70,16 @@ def _heaviest(alignment: Alignment, source: list[str], target: list[str], width:
     lines = []
     for word, row in zip(target, alignment.weights, strict=True):
         order = sorted(range(len(row)), key=lambda i: (-float(row[i]), i))[:_TOP]
-        line, room = _right(_cut(word, side), side), width - side
+        line, room = right(cut(word, side), side), width - side
         for i in order:
             weight = float(row[i])
             percent = str(round(weight * 100))
             least = 2 + 1 + len(percent) + 2  # two spaces, a block and a space, the number, one cell of the word
             if percent == "0" or room < least + 2:
                 break
-            name = _cut(source[i], room - least)
+            name = cut(source[i], room - least)
             room -= 2 + 2 + cell_len(name) + 1 + len(percent)
-            shade = _pick(weight, _SHADES, " ")
+            shade = _pick(weight, SHADES, " ")
             number = f"\x1b[1m{percent}\x1b[0m" if color else percent
             shown = f"\x1b[34m{shade}\x1b[0m" if color and shade != " " else shade
             line += f"  {shown} {name} {number}"
@@ -95,14 +89,3 @@ def _heaviest(alignment: Alignment, source: list[str], target: list[str], width:
 
 def _pick(weight: float, steps: tuple[tuple[float, str], ...], otherwise: str) -> str:
     return next((value for least, value in steps if weight >= least), otherwise)
-
-
-def _right(text: str, width: int) -> str:
-    return " " * (width - cell_len(text)) + text
-
-
-def _cut(text: str, width: int) -> str:
-    """Return `text` in at most `width` cells, with an ellipsis where it was cut."""
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, width - 1).rstrip() + "…"

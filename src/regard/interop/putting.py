@@ -1,8 +1,31 @@
-"""Putting a function around an object's own method, for a while."""
+"""Putting a function around an object's own method, or a hook on a module, for a while; copies have neither."""
 
+import copy
 from collections.abc import Callable
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any
+
+
+class Hook:
+    """A function that modules call as a hook. A copy of such a module has one that does nothing.
+
+    Args:
+        function: what is called.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """What the function returns."""
+        return self._function(*arguments, **named)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return _nothing
+
+
+def _nothing(*arguments: Any, **named: Any) -> None:
+    """The hook of a copy."""
 
 
 class _Surrounded:
@@ -20,8 +43,11 @@ class _Surrounded:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         call = self.own
         for function in self.around:
-            call = partial(function, call)
+            call = update_wrapper(partial(function, call), self.own)  # whose arguments still have their names
         return call(*arguments, **named)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.own, memo)  # a method of the copied object
 
 
 def put(owner: Any, name: str, function: Callable[..., Any]) -> Callable[[], None]:
@@ -44,7 +70,7 @@ def put(owner: Any, name: str, function: Callable[..., Any]) -> Callable[[], Non
 
     def take() -> None:
         method.around.remove(function)
-        if method.around:
+        if method.around or vars(owner).get(name) is not method:  # someone put another in its place
             return
         if method.before is None:
             delattr(owner, name)

@@ -14,16 +14,17 @@ class Observer(Protocol):
 
     In a pass over whole sequences `read` is called for each sequence, then `attended` for each attention, in the order
     of the model. In step-wise generation `began` comes first, `fed` before each step's `attended`, and `returned` at
-    the end if whoever searches says what was found; before the first `fed`, `read` says what of the prompt is padding.
+    the end if whoever searches says what was found; before each `fed` of a prompt, `read` says what of it is padding.
     """
 
-    def read(self, sequence: str, ids: Tensor, real: Tensor | None) -> None:
+    def read(self, sequence: str, ids: Tensor | None, real: Tensor | None) -> None:
         """The model reads a sequence as a whole.
 
         Args:
             sequence: its name, as in the roles.
-            ids: (N, T) integers.
-            real: (N, T) bool, False at padding; None where there is none.
+            ids: (N, T) integers; None: it isn't known any more what is read under this name.
+            real: (N, T) bool, False at padding; None where there is none. Of a prompt that is fed in parts it goes on
+                to the end of the prompt.
         """
         ...
 

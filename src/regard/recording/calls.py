@@ -25,25 +25,33 @@ class Calls:
         self._heads, self._keep, self._read = heads, keep, read
         self._calls: dict[str, list[AttentionMap]] = {}
         self._ids: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self._used: dict[str, object] = {}  # what of `_ids` some attention, or step, has followed
 
     def attended(self, name: str, table: AttentionMap) -> None:
         """See `Observer.attended`."""
+        self._used = {**self._ids}
         kept = self._calls.setdefault(name, [])
         kept.append(table.detached(self._heads))
         del kept[: -self._keep]
 
-    def read(self, sequence: str, ids: Tensor, real: Tensor | None) -> None:
+    def read(self, sequence: str, ids: Tensor | None, real: Tensor | None) -> None:
         """See `Observer.read`."""
-        self._ids[sequence] = ids.detach().clone(), None if real is None else real.detach().clone()
+        if ids is None:
+            self._ids.pop(sequence, None)
+            return
+        here = None if real is None else real[:, : ids.shape[1]].detach().clone()
+        self._ids[sequence] = ids.detach().clone(), here
 
     def began(self) -> None:
         """See `Observer.began`."""
+        self._used = {**self._ids}
 
     def fed(self, sequence: str, ids: Tensor, parents: Tensor | None, sentences: Tensor | None) -> None:
         """See `Observer.fed`."""
         known = self._ids.get(sequence)
-        if known is None or not torch.equal(known[0], ids):  # a step; a prompt was read before, with its padding
+        if known is None or known is self._used.get(sequence):  # a step; a prompt was read just now, with its padding
             self.read(sequence, ids, None)
+        self._used = {**self._ids}
 
     def returned(self, sentences: Sequence[int], ids: Sequence[Sequence[int]]) -> None:
         """See `Observer.returned`."""

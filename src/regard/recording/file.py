@@ -7,6 +7,7 @@ taken out.
 
 import json
 from collections.abc import Collection, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from regard.attention import AttentionMap
+from regard.attention.known import Known
 from regard.attention.plain import (
     fields_of,
     integer_of,
@@ -45,7 +47,7 @@ DTYPES: Final = {
 LONGEST: Final = 1 << 20
 """An axis of this length may stand in a small file, if another axis is empty."""
 
-WHOLE: Final = ("format", "version", "crc32", "regard", "model", "attentions", "sequences", "tensors")
+WHOLE: Final = ("format", "version", "crc32", "regard", "model", "heads", "attentions", "sequences", "tensors")
 
 
 def load_recording(path: str | Path) -> Recording:
@@ -55,9 +57,12 @@ def load_recording(path: str | Path) -> Recording:
     a recording there again is safe, as that makes a new file.
 
     Raises:
+        ArgumentError: `path` is no path.
         DataError: the file is missing, no recording, of a newer version, or damaged; the message says what is wrong.
             Damage to numbers is found when a map is first taken out of the recording.
     """
+    if not isinstance(path, str | PathLike):
+        raise wrong("path", "a path", path)
     path = Path(path)
     try:
         file: Any = safe_open(path, "pt")
@@ -87,6 +92,7 @@ class StoredTensors:
         self._file, self._names = file, set(file.keys())
         self._longest = max(size, LONGEST)
         self._facts: dict[str, tuple[torch.dtype, tuple[int, ...], int]] = {}
+        self._sound: dict[str, Tensor] = {}  # whose checksums are right; they lie in the file
 
     def expect(self, content: Any) -> None:
         """Take what the recording says of its tensors, and check it against the file.
@@ -126,11 +132,14 @@ class StoredTensors:
             ArgumentError: there is none of this name, or its numbers are not those that were written.
         """
         check = self._fact(name)[2]
+        if name in self._sound:
+            return self._sound[name]
         x: Tensor = self._file.get_tensor(name)
         if checksum(x) != check:
             raise ArgumentError(
                 f"tensor {name} is damaged: its checksum is {checksum(x):08x} and should be {check:08x}"
             )
+        self._sound[name] = x
         return x
 
     def _fact(self, name: str) -> tuple[torch.dtype, tuple[int, ...], int]:
@@ -158,6 +167,7 @@ class StoredMaps:
     ) -> None:
         self._path, self._calls, self._sequences, self._tensors = path, calls, sequences, tensors
         self._made: dict[str, list[AttentionMap]] = {}
+        self._known = Known()
 
     def names(self) -> Collection[str]:
         """See `Store.names`."""
@@ -171,7 +181,9 @@ class StoredMaps:
         """
         if name not in self._made:
             try:
-                self._made[name] = [AttentionMap.of(rebuild(one, self._tensors.get)) for one in self._calls[name]]
+                self._made[name] = [
+                    AttentionMap.of(rebuild(one, self._tensors.get, self._known)) for one in self._calls[name]
+                ]
             except (RegardError, SafetensorError) as error:
                 raise DataError(f"{self._path}: damaged recording: {name}: {error}") from error
         return list(self._made[name])
@@ -215,6 +227,9 @@ def _no_number(name: str) -> float:
 
 def _opened(content: dict[str, Any], tensors: StoredTensors, path: Path) -> Recording:
     tensors.expect(content["tensors"])
+    heads = integers_of("heads", content["heads"], 0, 1 << 31)
+    if len(set(heads)) < len(heads):
+        raise ArgumentError("heads: one comes twice")
     roles: dict[str, Role] = {}
     calls: dict[str, list[Any]] = {}
     for one in list_of("attentions", content["attentions"]):
@@ -229,7 +244,9 @@ def _opened(content: dict[str, Any], tensors: StoredTensors, path: Path) -> Reco
         maps = list_of(f"{name}: calls", given["calls"])
         for number, described in enumerate(maps):
             try:
-                rebuild(described, tensors.shaped)
+                count = rebuild(described, tensors.shaped).extent.heads
+                if heads and count != len(heads):
+                    raise ArgumentError(f"it has {count} heads, and the recording {len(heads)}")
             except RegardError as error:
                 raise ArgumentError(f"{name}, call {number}: {error}") from error
         if maps:
@@ -239,7 +256,9 @@ def _opened(content: dict[str, Any], tensors: StoredTensors, path: Path) -> Reco
         for name, rows in object_of("sequences", content["sequences"]).items()
     }
     text_of("regard", content["regard"])
-    return Recording(text_of("model", content["model"]), roles, StoredMaps(path, calls, sequences, tensors))
+    return Recording(
+        text_of("model", content["model"]), roles, StoredMaps(path, calls, sequences, tensors), heads or None
+    )
 
 
 def _tokens(name: str, content: Any) -> Tokens:

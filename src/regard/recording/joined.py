@@ -56,10 +56,13 @@ class Joined:
         self._joined: dict[str, AttentionMap] = {}
         self._ways: tuple[Ways, list[list[int]]] | None = None
 
-    def read(self, sequence: str, ids: Tensor, real: Tensor | None) -> None:
+    def read(self, sequence: str, ids: Tensor | None, real: Tensor | None) -> None:
         """See `Observer.read`."""
-        if self._place is not None and (self._apart or sequence == self._fed):
-            self._apart = True  # a pass over whole sequences, after the generation
+        if self._place is not None:
+            self._apart = True  # a pass over whole sequences, after the generation, unless something is fed next
+            return
+        if ids is None:
+            self._ids.pop(sequence, None)
             return
         with torch.inference_mode(False), torch.no_grad():
             self._ids[sequence] = ids.detach().clone(), None if real is None else real.detach().bool().clone()
@@ -111,7 +114,7 @@ class Joined:
         """
         if self._begun and self._place is None and not self._apart:
             raise UnsupportedError(f"what the model was fed in its generation was not seen: {INSTEAD}")
-        if self._place is None or self._apart:
+        if self._place is None or self._found is not None:
             return
         self._apart = True
         if not ids:  # nothing was found
@@ -183,7 +186,7 @@ class Joined:
         for ids, first in zip(fed, ways.rows[:, 0].tolist(), strict=True):
             here = [True] * len(ids)
             if real is not None and len(real) == len(self._hypotheses.first):
-                prompt = real[first].tolist()
+                prompt = real[first].tolist()[: len(ids)]
                 here[: len(prompt)] = prompt
             missing = longest - len(ids)
             tokens = self._read(self._fed, [*ids, *([0] * missing)], [*here, *([False] * missing)])

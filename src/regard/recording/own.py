@@ -1,6 +1,7 @@
 """Watching models of this package: hooks on the modules through which every layer calls `attend`, and their steps."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from regard.attention import AttentionMap
 from regard.errors import UnsupportedError
 from regard.insight.tokens import Role
-from regard.interop.putting import put
+from regard.interop.putting import Hook, put
 from regard.interop.watching import Observer
 from regard.layers import Attend, State
 from regard.models.encoder_decoder import EncoderDecoder
@@ -72,7 +73,7 @@ class OwnModel:
         self._model: nn.Module = model if isinstance(model, nn.Module) else model.model
         self._listeners = [] if isinstance(model, nn.Module) else model.listeners
         self._modules = attention_modules(self._model)
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
 
     @property
     def roles(self) -> Mapping[str, Role]:
@@ -82,20 +83,19 @@ class OwnModel:
     def open(self, names: Collection[str], observer: Observer) -> None:
         """See `Source.open`."""
         for name in names:
-            hook = self._modules[name].register_forward_hook(_seen(name, observer), with_kwargs=True)
-            self._undo.append(hook.remove)
+            hook = Hook(_seen(name, observer))
+            self._undo.callback(self._modules[name].register_forward_hook(hook, with_kwargs=True).remove)
         if isinstance(self._model, EncoderDecoder):
-            self._undo.append(self._model.register_forward_pre_hook(_reads(observer)).remove)
+            self._undo.callback(self._model.register_forward_pre_hook(Hook(_reads(observer))).remove)
             followed = _Followed(observer)
             for name, method in (("start", followed.start), ("step", followed.step)):
-                self._undo.append(put(self._model, name, method))
+                self._undo.callback(put(self._model, name, method))
             self._listeners.append(observer.returned)
-            self._undo.append(lambda: self._listeners.remove(observer.returned))
+            self._undo.callback(self._listeners.remove, observer.returned)
 
     def close(self) -> None:
         """See `Source.close`."""
-        while self._undo:
-            self._undo.pop()()
+        self._undo.close()
 
 
 def _seen(name: str, observer: Observer) -> Any:
@@ -144,6 +144,8 @@ class _Followed:
         rows, sentences = hypothesis.pop(self._key, None), sentence.pop(self._key, None)
         state = State(sentence, hypothesis, state.position)
         if rows is None or sentences is None:  # started before the recording
+            for name in ("source", "target"):
+                self._observer.read(name, None, None)
             return own(tokens, state)
         each = sentences.repeat_interleave(len(rows) // max(1, len(sentences)))
         self._observer.fed("target", tokens[:, None], rows - self._first, each)

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from numbers import Integral
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 from torch import nn
 
@@ -87,29 +88,52 @@ def record(
         tokenizer: of a Hugging Face model, for the names of its tokens; without it they are numbers.
 
     Raises:
-        ArgumentError: the pattern matches nothing, or a head doesn't exist.
+        ArgumentError: an argument is of another kind, or the pattern matches nothing. A head that doesn't exist is one
+            too, when the first attention without it is computed: they may have different numbers.
         UnsupportedError: the model has no attention that can be recorded; the message says why.
     """
-    module = model if isinstance(model, nn.Module) else model.model
+    module = model if isinstance(model, nn.Module) else getattr(model, "model", None)
+    if not isinstance(module, nn.Module):
+        raise ArgumentError(f"model must be a model, or what holds one as .model, not {type(model).__name__}")
+    _check(where, heads, keep)
     compiler = sys.modules.get("torch._dynamo.eval_frame")  # which is there if it made this module
     if compiler is not None and isinstance(module, compiler.OptimizedModule):
         raise UnsupportedError("a compiled model can't be recorded: record the model that torch.compile was given")
     source: Source
     reader: Reader
     if is_pretrained(module):
+        from transformers import PreTrainedTokenizerBase
+
         from regard.interop.huggingface.source import HuggingFaceModel
         from regard.interop.huggingface.tokens import reader_of
 
+        if not isinstance(tokenizer, PreTrainedTokenizerBase | None):
+            kind = type(tokenizer).__name__
+            raise ArgumentError(f"tokenizer must be one of transformers, as AutoTokenizer loads it, not a {kind}")
         source, reader = HuggingFaceModel(module), _numbers if tokenizer is None else reader_of(tokenizer)
     else:
+        if tokenizer is not None:
+            raise ArgumentError("tokenizer is for models of Hugging Face transformers; a translator knows its own")
         source, reader = OwnModel(model), _numbers if isinstance(model, nn.Module) else model.tokens_of
     chosen = {name: role for name, role in source.roles.items() if fnmatchcase(name, where)}
     if not chosen:
         raise ArgumentError(f"where={where!r} matches no attention of the model; there are: {', '.join(source.roles)}")
-    if keep != "generation" and (not isinstance(keep, int) or keep < 1):
-        raise ArgumentError(f'keep must be 1 or more, or "generation", not {keep!r}')
     store: Calls | Joined = Joined(chosen, heads, reader) if keep == "generation" else Calls(heads, keep, reader)
-    return Recorder(source, Recording(type(module).__name__, chosen, store), store)
+    return Recorder(source, Recording(type(module).__name__, chosen, store, heads), store)
+
+
+def _check(where: object, heads: object, keep: object) -> None:
+    """Raise `ArgumentError` for arguments of another kind, before a model runs."""
+    if not isinstance(where, str):
+        raise ArgumentError(f"where must be a pattern over module paths, not {where!r}")
+    if heads is not None and not (isinstance(heads, Sequence) and heads and all(map(_is_integer, heads))):
+        raise ArgumentError(f"heads must be a list of one or more integers, or None, not {heads!r}")
+    if keep != "generation" and not (_is_integer(keep) and keep >= 1):
+        raise ArgumentError(f'keep must be 1 or more, or "generation", not {keep!r}')
+
+
+def _is_integer(x: object) -> TypeGuard[int]:
+    return isinstance(x, Integral) and not isinstance(x, bool)
 
 
 def _numbers(sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:

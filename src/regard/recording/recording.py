@@ -1,6 +1,6 @@
 """`Recording`: the attention of a model's passes, as maps keyed by module path."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -37,11 +37,13 @@ class Recording(Mapping[str, AttentionMap]):
         model: what the model is called, for people.
         roles: of the attentions that are recorded, in the order of the model.
         store: where the maps are; it may still grow.
+        heads: which of the model's query heads the maps have, in their order; None is all.
     """
 
-    def __init__(self, model: str, roles: Mapping[str, Role], store: Store) -> None:
+    def __init__(self, model: str, roles: Mapping[str, Role], store: Store, heads: Sequence[int] | None = None) -> None:
         self.model = model
         self.roles = dict(roles)
+        self.heads = None if heads is None else tuple(heads)
         self._store = store
 
     def __getitem__(self, name: str) -> AttentionMap:
@@ -85,7 +87,7 @@ class Recording(Mapping[str, AttentionMap]):
         calls = {name: self._store.calls(name) for name in self}
         sequences = dict.fromkeys(name for role in self.roles.values() for name in (role.queries, role.keys))
         tokens = {name: self._store.tokens(name) for name in sequences}
-        write_recording(Path(path), self.model, self.roles, calls, tokens)
+        write_recording(Path(path), self.model, self.heads, self.roles, calls, tokens)
 
     def _fitting(self, sequence: str, table: AttentionMap, length: int) -> list[Tokens]:
         """What is known of a sequence, if it is of this map: a step of generation reads only a part of its keys."""

@@ -32,6 +32,7 @@ LARGEST: Final = 90_000_000
 def write_recording(
     path: Path,
     model: str,
+    heads: Sequence[int] | None,
     roles: Mapping[str, Role],
     calls: Mapping[str, Sequence[AttentionMap]],
     sequences: Mapping[str, Sequence[Tokens]],
@@ -41,6 +42,7 @@ def write_recording(
     Args:
         path: the file.
         model: what the model is called.
+        heads: which of its query heads the maps have; None is all.
         roles: of all attentions, in the order of the model.
         calls: the maps of those that have some.
         sequences: what was read, by the name of the sequence, for each batch element.
@@ -63,6 +65,7 @@ def write_recording(
     content = {
         "regard": version("regard"),
         "model": model,
+        "heads": [*(heads or ())],
         "attentions": attentions,
         "sequences": {name: [_plain(one) for one in rows] for name, rows in sequences.items()},
         "tensors": store.facts,

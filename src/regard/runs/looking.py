@@ -1,7 +1,7 @@
 """From what a recording holds and what a person wants to see of it to something that can be shown and written."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -23,6 +23,7 @@ from regard.insight import (
     word_alignments,
 )
 from regard.insight.overview import overview
+from regard.insight.reading import head_range, mean_name
 from regard.insight.tokens import Kind, Tokens
 from regard.recording import Recording
 from regard.runs.looks import AlignmentLook, Gold, MapLook, RankingLook, RollOutLook, SummaryLook, TextLook
@@ -40,7 +41,7 @@ class Which:
         kind: "self", "causal" or "cross"; None: "cross" if there are any, else that of the model's last attention.
         layer: a number from 0, negative from the end, among those of the kind; or a pattern over names with `*` and
             `?`, which goes without a kind as well; None: all.
-        head: a head; None: all.
+        head: a head, by its number in the model; None: all.
     """
 
     kind: Kind | None = None
@@ -87,14 +88,14 @@ class Which:
                 f"{_names(found)}"
             )
         for one in found if self.head is not None else ():
-            if self.head not in range(one.heads):
-                raise ArgumentError(f"head {self.head}: {one.name} has heads 0 to {one.heads - 1}")
+            if self.head not in one.head_numbers:
+                raise ArgumentError(f"head {self.head}: {one.name} has heads {head_range(one)}")
         return found
 
     def view(self, found: Sequence[Reading]) -> str:
         """What is shown, in words."""
         layer = found[0].name if len(found) == 1 else f"mean of {len(found)} layers ({found[0].role.kind})"
-        return f"{layer} · {'mean of heads' if self.head is None else f'head {self.head}'}"
+        return f"{layer} · {mean_name(found[0]) if self.head is None else f'head {self.head}'}"
 
 
 def readings(recording: Recording, element: int = 0) -> list[Reading]:
@@ -103,7 +104,7 @@ def readings(recording: Recording, element: int = 0) -> list[Reading]:
     Raises:
         ArgumentError: nothing was recorded, or there is no such element.
     """
-    return readings_of(recording, recording.roles, recording.tokens, element)
+    return readings_of(recording, recording.roles, recording.tokens, element, recording.heads)
 
 
 def default_kind(found: Sequence[Reading]) -> Kind:
@@ -161,9 +162,7 @@ def look_at_text(
                 missing.append(error)
                 continue
             look = looked_at if direction == "from" else looked_at_by
-            one = look(meant, places, layer=layer, head=which.head)
-            # padding may look at something, but it isn't the text that does
-            highlights.append(one if direction == "from" else replace(one, shares=one.shares * first.counted))
+            highlights.append(look(meant, places, layer=layer, head=which.head))
         if len(missing) == len(directions):
             raise missing[0]
     return TextLook(highlights, title, special, () if tokens else found)
@@ -179,29 +178,53 @@ def look_at_map(found: Sequence[Reading], which: Which, title: str) -> MapLook:
     return MapLook(overview(meant, head=which.head, view=which.view(meant)), title)
 
 
-def look_at_alignment(found: Sequence[Reading], which: Which, title: str, gold: Gold | None = None) -> AlignmentLook:
+def look_at_alignment(
+    found: Sequence[Reading],
+    which: Which,
+    title: str,
+    gold: Gold | None = None,
+    texts: tuple[str | None, str | None] | None = None,
+) -> AlignmentLook:
     """What the words of a target looked at when they were about to be said.
 
+    Args:
+        found: what was read.
+        which: of it.
+        title: of pages.
+        gold: sure and possible links, which count the words of the texts.
+        texts: source and target, where links are to count their words; None: what of them isn't known.
+
     Raises:
-        ArgumentError: there is no cross-attention, no such layer or head, or a gold link outside the words.
+        ArgumentError: there is no cross-attention, no such layer or head, or a gold link outside the words; the model's
+            words are others than those that links count.
     """
     across = _crossing(found)
     if any(tokens is not None and not tokens.words for tokens in (across[0].queries, across[0].keys)):
         side = "target" if across[0].queries is not None and not across[0].queries.words else "source"
         raise ArgumentError(f"the {side} has no words to align: give a TARGET to look at, or see --show text")
+    if gold is not None or texts is not None:
+        problem = _other_words(across[0], *(texts or (None, None)))
+        if problem is not None:
+            raise ArgumentError(problem)
     meant = Which("cross", which.layer, which.head).alike(found)
     known = word_alignments(across, predicting=True)
     names = {one.name for one in meant}
     views = {which.view(meant): _mean([one for (layer, h), one in known.items() if layer in names and h == which.head])}
-    views |= {"mean of all layers and heads": _mean([one for (_, head), one in known.items() if head is None])}
-    single = {f"{layer} · head {head}": one for (layer, head), one in known.items() if head is not None}
-    views |= {f"{layer} · mean of heads": one for (layer, head), one in known.items() if head is None} | single
+    # of those that are here, which may not be all that the model has
+    views |= {Which().view(across): _mean([one for (_, head), one in known.items() if head is None])}
+    views |= {Which().view([one]): known[one.name, None] for one in across}
+    views |= {f"{layer} · head {head}": one for (layer, head), one in known.items() if head is not None}
+    grid = {
+        f"{label} · head {head}": f"{one.name} · head {head}"
+        for label, one in zip(_short_names([one.name for one in across]), across, strict=True)
+        for head in one.head_numbers
+    }
     one = next(iter(views.values()))
     sizes = len(one.source_words), len(one.target_words)
     for i, j in sorted(gold[1] if gold is not None else ()):
         if i >= sizes[0] or j >= sizes[1]:
             raise ArgumentError(f"gold: link {i}-{j} in a pair of {sizes[0]} source and {sizes[1]} target words")
-    return AlignmentLook(views, list(single), across[0].heads, title, gold)
+    return AlignmentLook(views, grid, across[0].heads, title, gold)
 
 
 def look_at_ranking(
@@ -270,14 +293,32 @@ def check_crosses(subject: Subject) -> None:
         raise ArgumentError(f"alignments are of a source and a target: {subject.name} reads one text")
 
 
-def _other_words(one: Reading, source: str, target: str) -> str | None:
-    """Why gold links, which count the words of the texts, don't fit what a model read; None if they do."""
+def _other_words(one: Reading, source: str | None, target: str | None) -> str | None:
+    """Why links, which count the words of the texts, don't fit what a model read; None if they do.
+
+    Of a text that isn't known its words show whether they are several that the tokenizer has as one.
+    """
     for side, text, tokens in (("source", source, one.keys), ("target", target, one.queries)):
-        wanted = [text[start:stop] for start, stop in split_words(text)]
         found = [] if tokens is None else [word.text for word in tokens.words]
+        wanted = _split(text) if text is not None else [part for word in found for part in _split(word)]
         if len(found) != len(wanted):
-            return f"the {side} has {len(wanted)} words, which gold links count, and {len(found)} for the tokenizer"
+            return f"the {side} has {len(wanted)} words, which links count, and {len(found)} for the tokenizer"
+        for number, (here, there) in enumerate(zip(found, wanted, strict=True)):
+            if here != there:
+                return f"word {number} of the {side} is {there!r}, which links count, and {here!r} for the tokenizer"
     return None
+
+
+def _split(text: str) -> list[str]:
+    return [text[start:stop] for start, stop in split_words(text)]
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Paths of modules by the number of their layer, where that tells them apart."""
+    numbers = [next((part for part in name.split(".") if part.isdecimal()), None) for name in names]
+    if None in numbers or len(set(numbers)) < len(names):
+        return list(names)
+    return [f"layer {number}" for number in numbers]
 
 
 def _crossing(found: Sequence[Reading]) -> list[Reading]:

@@ -79,9 +79,11 @@ class SummaryLook:
 
     def write_page(self, path: Path) -> None:
         """See `Look.write_page`: the grids and the distances."""
-        pictures: list[Callable[[Path], None]] = [self.draw]
+        pictures: dict[str, Callable[[Path], None]] = {
+            "grids of layers and heads, one for each measure": lambda file: draw_head_grids(self.summary, file)
+        }
         if any(layer.distances is not None for layer in self.summary.layers):
-            pictures.append(lambda file: draw_distances(self.summary, file))
+            pictures["how far each head looks"] = lambda file: draw_distances(self.summary, file)
         write_picture_page(path, self.title, pictures, self.render(PAGE_WIDTH, False), self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +108,8 @@ class RollOutLook:
 
     def write_page(self, path: Path) -> None:
         """See `Look.write_page`."""
-        write_picture_page(path, self.title, [self.draw], self.render(PAGE_WIDTH, False), self.to_json())
+        pictures = {"what goes into each token": lambda file: draw_roll_out(self.found, file)}
+        write_picture_page(path, self.title, pictures, self.render(PAGE_WIDTH, False), self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """See `Look.to_json`."""
@@ -166,7 +169,8 @@ class MapLook:
 
     def write_page(self, path: Path) -> None:
         """See `Look.write_page`."""
-        write_picture_page(path, self.title, [self.draw], "", self.to_json())
+        pictures = {f"map: {self.found.view}": self.draw}
+        write_picture_page(path, self.title, pictures, "", self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """See `Look.to_json`."""
@@ -179,14 +183,14 @@ class AlignmentLook:
 
     Attributes:
         views: alignments by name, first the one that is shown.
-        grid: of these, those of single heads, in rows of `across`.
+        grid: of these, those of single heads, in rows of `across`: what a panel is called → the view's name.
         across: heads of a layer.
         title: of pages.
         gold: sure and possible links, to outline and compare with.
     """
 
     views: Mapping[str, Alignment]
-    grid: Sequence[str]
+    grid: Mapping[str, str]
     across: int
     title: str
     gold: Gold | None = None
@@ -221,9 +225,7 @@ class AlignmentLook:
 
     def draw_heads(self, path: Path) -> None:
         """Draw a grid of all layers and heads."""
-        places = [divmod(number, self.across) for number in range(len(self.grid))]
-        short = [f"layer {layer} · head {head}" for layer, head in places]  # paths of modules have no room
-        panels = {name: self.views[view] for name, view in zip(short, self.grid, strict=True)}
+        panels = {name: self.views[view] for name, view in self.grid.items()}
         draw_heads(panels, path, columns=self.across, gold=self._possible())
 
     def write_page(self, path: Path) -> None:
@@ -260,7 +262,8 @@ class RankingLook:
 
     def write_page(self, path: Path) -> None:
         """See `Look.write_page`."""
-        write_picture_page(path, self.title, [self.draw], self.render(PAGE_WIDTH, False), self.to_json())
+        pictures = {"alignment error rate of each layer and head": lambda file: draw_head_ranking(self.ranking, file)}
+        write_picture_page(path, self.title, pictures, self.render(PAGE_WIDTH, False), self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """See `Look.to_json`."""

@@ -98,7 +98,7 @@ class TranslatorSubject:
         translator = self.translator
         check_texts(texts, targets)
         if generate is not None:
-            raise ArgumentError("generate: a translator writes whole translations, which is what it does without it")
+            raise ArgumentError("--generate: a translator writes whole translations, which is what it does without it")
         translator.check_attends()
         chosen = None if heads is None else [*heads]
         recorder = record(translator, where, heads=chosen)  # before any work, as it may refuse
@@ -151,10 +151,10 @@ class HuggingFaceSubject:
         generate: int | None = None,
     ) -> Recording:
         """See `Subject.record`."""
-        check_texts(texts, targets)
         if not _takes(self.model, "input_ids"):
             raise UnsupportedError(f"{self.name} reads no text; record it in Python, with regard.record")
         self._check_asked(targets, generate)
+        check_texts(texts, targets)
         chosen = None if heads is None else [*heads]
         recorder = record(
             self.model, where, heads=chosen, keep=1 if generate is None else "generation", tokenizer=self.tokenizer
@@ -190,9 +190,9 @@ class HuggingFaceSubject:
         if targets is not None and self.kind != "encoder-decoder":
             raise ArgumentError(f"targets are for encoder–decoder models; {self.name} reads one text")
         if targets is not None and generate is not None:
-            raise ArgumentError("generate: give targets, or let the model generate")
+            raise ArgumentError("--generate: give targets, or let the model generate")
         if generate is not None and generate < 1:
-            raise ArgumentError(f"generate is {generate}: expected 1 or more")
+            raise ArgumentError(f"--generate is {generate}: expected 1 or more")
         writes = generate is not None or (self.kind == "encoder-decoder" and targets is None)
         if writes and not self.model.can_generate():
             raise ArgumentError(

@@ -38,8 +38,10 @@ and Gemma 2 has to be loaded with "eager", for "sdpa" leaves its soft-cap out th
 
 Other models of `transformers` are recorded if they attend in the same way, and refused by name if not. A module that
 runs and doesn't call its function exactly once (Qwen2-VL's picture encoder calls it for each picture) is an error
-after it ran. Implementations that don't say all of their table in their arguments (`flash_attention_2`,
-`flex_attention`, `paged|…`, those of one's own) are refused: load the model with `attn_implementation="sdpa"`.
+after it ran. So is an eager function that returns other weights than those of its arguments; looked at are three rows
+a call, as far as the model's precision tells, and none while it drops weights out in training. Implementations that
+don't say all of their table in their arguments (`flash_attention_2`, `flex_attention`, `paged|…`, those of one's own)
+are refused: load the model with `attn_implementation="sdpa"`.
 
 ## What a map is
 

@@ -6,20 +6,28 @@ hypotheses that go on: that is where their parents are learned.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.cache_utils import Cache
 
 from regard.errors import UnsupportedError
-from regard.interop.putting import put
+from regard.interop.huggingface.modules import ancestors
+from regard.interop.putting import Hook, put
 from regard.interop.watching import Observer
 
 UNDONE = ("crop", "batch_repeat_interleave", "batch_select_indices")
 """What assisted decoding and others do to a cache, so that the next step doesn't continue the last."""
+
+NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+USUAL = list(inspect.signature(GenerationMixin.generate).parameters)[1:]
+"""The arguments of `generate`."""
 
 
 class Reading:
@@ -33,16 +41,19 @@ class Reading:
     def __init__(self, model: PreTrainedModel, observer: Observer) -> None:
         self._model, self._observer = model, observer
         self._generation: Generation | None = None
-        self._running: nn.Module | None = None  # the outermost module that reads ids
-        self._undo: list[Callable[[], None]] = []
+        self._readers = readers(model)
+        self._running: nn.Module | None = None  # the outermost of `wholes`
+        self._undo = ExitStack()
 
     def open(self) -> None:
         """Begin to watch."""
-        for sequence, modules in readers(self._model).items():
+        for module in wholes(self._model):
+            self._undo.callback(module.register_forward_pre_hook(Hook(self._begins)).remove)
+            self._undo.callback(module.register_forward_hook(Hook(self._has_run), always_call=True).remove)
+        for sequence, modules in self._readers.items():
             for module in modules:
-                hook = module.register_forward_pre_hook(partial(self._reads, sequence), with_kwargs=True)
-                self._undo.append(hook.remove)
-                self._undo.append(module.register_forward_hook(self._has_read, always_call=True).remove)
+                hook = Hook(partial(self._reads, sequence))
+                self._undo.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         methods: dict[str, Callable[..., Any]] = {
             "generate": self._generates,
             "_reorder_cache": self._reorders,
@@ -50,21 +61,30 @@ class Reading:
         }
         for name, around in methods.items():
             if getattr(self._model, name, None) is not None:
-                self._undo.append(put(self._model, name, around))
+                self._undo.callback(put(self._model, name, around))
 
     def close(self) -> None:
         """Leave the model, and transformers, as they were found."""
-        while self._undo:
-            self._undo.pop()()
+        self._undo.close()
+
+    def _begins(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if self._running is None:
+            self._running = module
+            if self._generation is None:
+                self._know_nothing()
+
+    def _know_nothing(self) -> None:
+        """What is not read from now on isn't known: embeddings, or a memory that was computed before."""
+        for sequence in self._readers:
+            self._observer.read(sequence, None, None)
 
     def _reads(self, sequence: str, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if sequence == "text":  # models read within models, of which the outermost has the ids first
-            if self._running is not None:
-                return
-            self._running = module
-        given = _by_name(module, arguments, named)
+        if sequence == "text" and self._running is not module:
+            return  # models read within models, of which the outermost has the ids first
+        given = _by_name(inspect.signature(module.forward).parameters, arguments, named)
         ids = given.get("input_ids")
         if not isinstance(ids, Tensor) or ids.ndim != 2:  # embeddings, pixels, sound
+            self._observer.read(sequence, None, None)
             return
         mask = given.get("attention_mask")
         real = mask.bool() if isinstance(mask, Tensor) and mask.shape == ids.shape else None
@@ -73,16 +93,19 @@ class Reading:
         else:
             self._generation.step(sequence, ids, real, given.get("past_key_values"))
 
-    def _has_read(self, module: nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
+    def _has_run(self, module: nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
         if self._running is module:
             self._running = None
 
     def _generates(self, generate: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         if self._generation is not None:  # a model whose `generate` calls itself
             return generate(*arguments, **named)
-        self._generation = Generation(self._model, self._observer, _by_name(generate, arguments, named))
+        names = [name for name, one in inspect.signature(generate).parameters.items() if one.kind in NAMED]
+        names += USUAL[len(names) :]  # of a model whose own `generate` takes *arguments
+        self._generation = Generation(self._model, self._observer, _by_name(names, arguments, named))
         self._running = None
         self._observer.began()
+        self._know_nothing()
         try:
             result = generate(*arguments, **named)
             self._generation.end(result)
@@ -111,9 +134,11 @@ class Generation:
         self._model, self._observer, self._given = model, observer, given
         self._sentences = _batch(model, given)
         self._first: Tensor | None = None  # (N, P) what was fed first
+        self._real: Tensor | None = None  # (N, ·) what of the prompt is no padding
+        self._total = 0  # positions that were fed
         self._parents: Tensor | None = None  # of the step to come
         self._caches: list[Any] = []
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
         self._within = False  # a reordering of the model's own
 
     def step(self, sequence: str, ids: Tensor, real: Tensor | None, cache: Any) -> None:
@@ -122,7 +147,12 @@ class Generation:
         if self._first is None:
             self._first = ids.clone()
             sentences = torch.arange(len(ids), device=ids.device) // max(1, len(ids) // self._sentences)
-            self._observer.read(sequence, ids, self._padding(ids) if real is None else real)
+            whole = self._padding(ids, cache)
+            self._real = real if whole is None else whole
+            self._observer.read(sequence, ids, self._real)
+        elif self._real is not None and self._real.shape[1] > self._total:  # the prompt goes on
+            self._observer.read(sequence, ids, self._real[:, self._total :])
+        self._total += ids.shape[1]
         self._observer.fed(sequence, ids, self._parents, sentences)
         self._parents = None
         if cache is not None and not isinstance(cache, tuple) and all(cache is not one for one in self._caches):
@@ -158,8 +188,7 @@ class Generation:
 
     def close(self) -> None:
         """Leave the caches as they were found."""
-        while self._undo:
-            self._undo.pop()()
+        self._undo.close()
 
     def _watch(self, cache: Any) -> None:
         def reorder(own: Callable[..., Any], order: Tensor) -> Any:
@@ -174,17 +203,19 @@ class Generation:
 
         for name, around in (("reorder_cache", reorder), *((name, undone) for name in UNDONE)):
             if getattr(cache, name, None) is not None:
-                self._undo.append(put(cache, name, around))
+                self._undo.callback(put(cache, name, around))
 
     def _reordered(self, order: Tensor) -> None:
         order = order.detach().clone()
         self._parents = order if self._parents is None else self._parents.to(order.device)[order]
 
-    def _padding(self, ids: Tensor) -> Tensor | None:
-        """Which tokens of the prompt are no padding, by the mask that `generate` was given."""
+    def _padding(self, ids: Tensor, cache: Any) -> Tensor | None:
+        """Which tokens of the prompt, that begins with `ids`, are no padding, by the mask that `generate` was given."""
         mask = self._given.get("decoder_attention_mask" if self._model.config.is_encoder_decoder else "attention_mask")
-        if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.shape[1] != ids.shape[1] or len(ids) % len(mask):
+        if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.shape[1] < ids.shape[1] or len(ids) % len(mask):
             return None
+        if mask.shape[1] > ids.shape[1] and (not isinstance(cache, Cache) or int(cache.get_seq_length()) > 0):
+            return None  # its beginning may be of what the cache holds
         return mask.bool().repeat_interleave(len(ids) // len(mask), 0)
 
     def _ends(self) -> set[int]:
@@ -228,13 +259,20 @@ def readers(model: PreTrainedModel) -> dict[str, list[nn.Module]]:
     return found
 
 
+def wholes(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules of which the outermost that runs makes a pass over all that is read in it."""
+    if not model.config.is_encoder_decoder:
+        return readers(model)["text"]
+    path = next((path for path, _ in model.named_modules() if path.rpartition(".")[2].endswith("decoder")), "")
+    return [*ancestors(model, path)]
+
+
 def _reads_ids(module: nn.Module) -> bool:
     return "input_ids" in inspect.signature(module.forward).parameters
 
 
-def _by_name(call: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
-    function = call.forward if isinstance(call, nn.Module) else call
-    return {**dict(zip(inspect.signature(function).parameters, arguments, strict=False)), **named}
+def _by_name(names: Iterable[str], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    return {**dict(zip(names, arguments, strict=False)), **named}
 
 
 def _batch(model: PreTrainedModel, given: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from regard.interop.huggingface.modules import attention_modules, places_of
 from regard.interop.huggingface.reading import Reading
 from regard.interop.huggingface.roles import roles_of
 from regard.interop.huggingface.tables import RULES, Rule
+from regard.interop.putting import Hook
 from regard.interop.watching import Observer
 
 
@@ -52,11 +53,11 @@ class HuggingFaceModel:
         watch = Watch({self._modules[name]: name for name in names}, self._roles, observer)
         self._undo.callback(watch.masks.forget)
         for module in watch.modules:
-            self._undo.callback(module.register_forward_pre_hook(watch.begins, with_kwargs=True).remove)
-            self._undo.callback(module.register_forward_hook(watch.ends).remove)
+            self._undo.callback(module.register_forward_pre_hook(Hook(watch.begins), with_kwargs=True).remove)
+            self._undo.callback(module.register_forward_hook(Hook(watch.ends)).remove)
         for part in self._model.modules():
             if isinstance(part, PreTrainedModel):
-                self._undo.callback(part.register_forward_hook(watch.passed, always_call=True).remove)
+                self._undo.callback(part.register_forward_hook(Hook(watch.passed), always_call=True).remove)
         places = {key: place for module in watch.modules for key, place in places_of(type(module)).items()}
         for (_, name), place in places.items():
             self._undo.callback(listen(place, Ear(watch, RULES.get(name, RULES["eager"]))))
@@ -93,8 +94,8 @@ class Watch:
             return
         times = f"called {running.heard} times" if running.heard else "not called"
         raise UnsupportedError(
-            f"the attention of {type(module).__name__} at {self.modules.get(module, 'a copy of the model')!r} can't be "
-            f"recorded: the function that tells of it was {times} where one call was expected"
+            f"the attention of {type(module).__name__} at {self.modules.get(module, 'a replica of the model')!r} "
+            f"can't be recorded: the function that tells of it was {times} where one call was expected"
         )
 
     def passed(self, *_: Any) -> None:

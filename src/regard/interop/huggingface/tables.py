@@ -12,6 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from regard.attention import AttentionMap, Causal, ScaledDot
 from regard.attention.biases import Bias
 from regard.attention.masks import Mask
+from regard.attention.operands import Region
 from regard.errors import UnsupportedError
 from regard.interop.huggingface.entry import Call
 from regard.interop.huggingface.masks import Masks, Seen
@@ -35,8 +36,8 @@ HARMLESS = frozenset(
 OLD = "position_bias" not in inspect.signature(sdpa_attention_forward).parameters
 """Whether this is a transformers before 5, which passes is_causal=True on even for a single query."""
 
-TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}
-"""How far weights that a function returned may be from the map's; in less precise dtypes they are rounded coarsely."""
+COARSEST = 2.0**-10
+"""What float32 scores are rounded to at worst: products on GPUs may be of TF32, which has the digits of float16."""
 
 
 class Rule(Protocol):
@@ -86,7 +87,7 @@ class Fused:
 class Plain:
     """`eager`: the function of the model's own source file, which writes the table out and knows nothing of causality.
 
-    It is the model's own, so of the weights that it returns some rows are compared with the map's.
+    It is the model's own, so three rows of the weights that it returns are compared with the map's.
     """
 
     def table(self, call: Call, masks: Masks, filled: int | None) -> AttentionMap:
@@ -181,19 +182,45 @@ def _short(call: Call, masks: Masks, bias: Tensor | None) -> Bias | Tensor | Non
 
 
 def _compare(call: Call, table: AttentionMap) -> None:
+    """Raise `UnsupportedError` if the weights that a function returned are not the map's in the rows looked at."""
     weights = call.result[1]
     if weights is None or (call.arguments.get("dropout") and call.module.training):
         return
     rows, keys = table.shape[-2:]
     if weights.shape[:3] != table.shape[:3] or weights.shape[3] < keys:
         raise refused(call, f"it returned weights {tuple(weights.shape)}: expected {table.shape}")
-    for row in {0, rows - 1}:
-        at = slice(row, row + 1)
-        away = (weights[:, :, at, :keys].to(table.scoring.dtype) - table[:, :, at, :]).abs().amax()
-        if not bool(away <= TOLERANCE.get(weights.dtype, 0.25)):  # NaN is not
-            raise refused(
-                call, f"the weights that it returned differ from those of its scale, mask and bias, by {away:.2g}"
-            )
+    # the first row of a causal table says nothing of positions, and in a long last one each weight is small
+    found = [_apart(call, table, weights[..., :keys], row) for row in sorted({0, rows // 2, rows - 1})]
+    away, bound = (torch.stack(x) for x in zip(*found, strict=True))  # (rows, B, H)
+    if not bool((away <= bound).all()):  # NaN is not
+        far = (away - bound).argmax()  # NaN counts as the largest
+        raise refused(
+            call,
+            "the weights that it returned differ from those of its scale, mask and bias, by "
+            f"{float(away.flatten()[far]):.2g} in a row, where rounding explains {float(bound.flatten()[far]):.2g}",
+        )
+
+
+def _apart(call: Call, table: AttentionMap, weights: Tensor, row: int) -> tuple[Tensor, Tensor]:
+    """How far a row of weights is from the map's, Σ |Δ| (B, H), and how far rounding may take it."""
+    at, scoring, (batch, heads, _, keys) = slice(row, row + 1), table.scoring, table.shape
+    mine, other = table[:, :, at, :], weights[:, :, at].to(scoring.dtype)  # (B, H, 1, K)
+    away = (other - mine).abs().sum(-1)
+    if scoring.sink is not None:  # some functions scale their output by the sink, not the weights that they return
+        away = torch.minimum(away, (other * mine.sum(-1, keepdim=True) - mine).abs().sum(-1))
+    parts = scoring.parts(Region(slice(0, batch), slice(0, heads), at, slice(0, keys)))
+    scores = scoring.scores_from(parts, at, slice(0, keys)).masked_fill(mine == 0, 0.0)
+    # a score s, rounded a few times, is off by some ε·|s|, and a weight in proportion
+    rounding = 2 * _precision(call.arguments["query"]) * (1 + (mine * scores.abs()).sum(-1))
+    return away[..., 0], rounding[..., 0]
+
+
+def _precision(q: Tensor) -> float:
+    """ε of the dtype that a function's scores are rounded to, at worst."""
+    found, device = max(COARSEST, torch.finfo(q.dtype).eps), q.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        found = max(found, torch.finfo(torch.get_autocast_dtype(device)).eps)
+    return found
 
 
 def refused(call: Call, why: str) -> UnsupportedError:
