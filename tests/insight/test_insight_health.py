@@ -80,6 +80,14 @@ def test_maps_of_which_no_query_counts_have_no_numbers() -> None:
         attention_health({"x": table}, real={"y": torch.ones(1, 3, dtype=torch.bool)})
 
 
+def test_what_is_not_finite_is_left_out() -> None:
+    q = torch.randn(1, 2, 3, 4)
+    q[0, 1] = math.nan
+    found = attention_health({"x": AttentionMap(q, torch.randn(1, 2, 3, 4))})
+    assert "attention/x/entropy/head_0" in found and "attention/x/entropy/head_1" not in found
+    assert "attention/x/entropy_mean" not in found and all(map(math.isfinite, found.values()))
+
+
 def test_training_is_not_disturbed() -> None:
     q = torch.randn(1, 2, 3, 4, requires_grad=True)
     found = attention_health({"x": AttentionMap(q, torch.randn(1, 2, 3, 4))})

@@ -84,7 +84,37 @@ def test_rows_and_columns() -> None:
         np.testing.assert_allclose(
             looked_at_by(some, [2, 3], layer=layer, head=head).shares, expected[:, 2:4].sum(1), atol=1e-6
         )
-    assert row.headline == "what Hun (target 2) looked at in the source · decoder.1.cross · head 3"
+    assert row.headline == (
+        "what Hun (target 2) looked at in the source when it was read, to say de · decoder.1.cross · head 3"
+    )
+
+
+def test_a_headline_says_which_row_of_a_decoder_is_meant() -> None:
+    some = readings()
+    for where, places, said in (
+        (cross(), [1], "zwei (target 1) looked at in the source when it was read, to say Hunde ·"),
+        (some[2:3], [2, 3], "Hunde (target 2, 3) looked at when it was read, to say zwei ·"),
+        (cross(), [4], "zwei (target 4) looked at in the source when it was read ·"),
+        (some[:1], [1], "two (source 1) looked at · "),
+    ):
+        assert said in looked_at(where, places).headline
+    assert "looked at two (source 1) in the target, each when it was read ·" in looked_at_by(cross(), [1]).headline
+    assert "looked at two (source 1) · " in looked_at_by(some[:1], [1]).headline
+
+
+def test_heads_keep_their_numbers_and_padding_looks_at_nothing() -> None:
+    q, k = torch.randn(1, 2, 4, 3), torch.randn(1, 2, 4, 3)
+    tokens = Tokens(tuple("ab__"), (False,) * 4, padding=(False, False, True, True))
+    role = {"a": Role("self", "text", "text")}
+    one = readings_of({"a": AttentionMap(q, k)}, role, lambda _: ([tokens], [tokens]), heads=(1, 3))
+    weights = one[0].table.dense()[0]
+    np.testing.assert_allclose(looked_at(one, [0], head=3).shares, weights[1, 0], atol=1e-6)
+    np.testing.assert_allclose(looked_at_by(one, [0], head=3).shares, [*weights[1, :2, 0], 0, 0], atol=1e-6)
+    assert looked_at(one, [0]).view == "a · mean of heads 1, 3" and looked_at(one, [0], head=3).view == "a · head 3"
+    with pytest.raises(ArgumentError, match="'a' has no head 0, only 1, 3"):
+        looked_at(one, [0], head=0)
+    with pytest.raises(ArgumentError, match="heads names 3 heads, 'a' has 2"):
+        readings_of({"a": AttentionMap(q, k)}, role, heads=(0, 1, 2))
 
 
 def test_words_get_the_sum_and_give_the_mean() -> None:

@@ -45,7 +45,7 @@ def test_every_weight_is_in_it() -> None:
     some = readings()
     data = data_of(render_looking_page(some))
     for one, record in zip(some, data["attentions"], strict=True):
-        assert (record["name"], record["kind"], record["heads"]) == (one.name, one.role.kind, one.heads)
+        assert (record["name"], record["kind"], record["heads"]) == (one.name, one.role.kind, [*range(one.heads)])
         assert record["weights"]["kind"] == "all" and record["weights"]["heads"] == list(range(one.heads))
         weights = unpacked(record["weights"]["values"], "<u2").reshape(one.table.shape[1:]) / 65535
         np.testing.assert_allclose(weights, one.table.dense()[0], atol=1e-5)
@@ -60,6 +60,25 @@ def test_every_weight_is_in_it() -> None:
     assert data["notes"] == []
     measures = {one["name"]: one["values"] for one in data["measures"]}
     assert measures["itself"][1] is None and len(measures["itself"][0]) == 4 and "next" not in measures
+
+
+@pytest.mark.parametrize("most", [1 << 21, 0])
+def test_padding_is_not_shown_and_heads_keep_their_numbers(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = Tokens(("a", "b", "c", "<pad>"), (False, False, False, True), padding=(False, False, False, True))
+    table = AttentionMap(torch.randn(1, 2, 4, 5), torch.randn(1, 2, 4, 5))
+    some = readings_of({"a": table}, {"a": ROLE}, lambda _: ([tokens], [tokens]), heads=(1, 3))
+    monkeypatch.setattr(looking_page, "NUMBERS", most or 50)  # of which one head's heaviest keys
+    data = data_of(render_looking_page(some, heads={"a": [3]} if not most else None))
+    record = data["attentions"][0]
+    assert data["sequences"][0]["padding"] == [0, 0, 0, 1] and record["heads"] == [1, 3]
+    assert record["weights"]["heads"] == ([1, 3] if most else [3])
+    weights = unpacked(record["weights"]["values"], "<u2").reshape(-1, 4, 4) / 65535
+    assert not weights[:, 3].any()
+    wanted = table.dense()[0] if record["weights"]["kind"] == "all" else table.dense()[0, 1:]
+    if most:
+        np.testing.assert_allclose(weights[:, :3], wanted[:, :3], atol=1e-5)
+    cells = unpacked(record["overview"]["values"], "u1").reshape(2, 4, 4)
+    assert not cells[:, 3].any() and cells[:, :3].any()
 
 
 def test_of_long_texts_the_heaviest_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -44,6 +44,23 @@ def test_long_texts_have_256_cells_a_side() -> None:
     assert not np.triu(found.shares, 1).any()
 
 
+def test_padding_has_no_part_in_a_cell() -> None:
+    real = 10
+    tokens = Tokens(tuple("x" * 23), (False,) * 23, padding=tuple(n >= real for n in range(23)))
+    torch.manual_seed(2)
+    table = AttentionMap(torch.randn(1, 2, 23, 4), torch.randn(1, 2, 23, 4))
+    role = {"a": Role("self", "text", "text")}
+    some = readings_of({"a": table}, role, lambda _: ([tokens], [tokens]), heads=(1, 3))
+    dense = table.dense()[0].numpy()
+    found = overview(some, head=3, cells=5)
+    for view in (found, found.coarser(2, 3)):
+        for row in range(len(view.rows) - 1):
+            rows = dense[1, view.rows[row] : min(view.rows[row + 1], real)]
+            wanted = np.add.reduceat(rows, view.columns[:-1], 1).mean(0) if len(rows) else 0.0
+            np.testing.assert_allclose(view.shares[row], wanted, atol=1e-6)
+    assert found.view == "a · head 3" and not found.shares[3:].any()
+
+
 @pytest.mark.parametrize(("high", "wide"), [(7, 5), (3, 4), (1, 1), (100, 100)])
 def test_coarser_cells_are_unions(high: int, wide: int) -> None:
     one = reading(23, 31)
@@ -98,7 +115,13 @@ def test_a_page_of_pictures_keeps_data_out_of_the_markup(tmp_path: Path) -> None
     found = overview([reading(2, 2)])
     data = {"text": "</script><script>alert(1)</script>"}
     title = 'a "<b>" @DATA@'
-    write_picture_page(tmp_path / "a.html", title, {"a map of \x1b<i>": lambda path: draw_overview(found, path)}, "x 词 < y @DATA@", data)
+    write_picture_page(
+        tmp_path / "a.html",
+        title,
+        {"a map of \x1b<i>": lambda path: draw_overview(found, path)},
+        "x 词 < y @DATA@",
+        data,
+    )
     page = (tmp_path / "a.html").read_text("utf-8")
     assert page.count("<script") == 1
     kept = page.partition('id="data">')[2].partition("</script>")[0]
@@ -110,3 +133,14 @@ def test_a_page_of_pictures_keeps_data_out_of_the_markup(tmp_path: Path) -> None
     write_picture_page(tmp_path / "b.html", "t\x1b[1m", {}, "", {})
     bare = (tmp_path / "b.html").read_text("utf-8")
     assert "<pre>" not in bare and "\x1b" not in bare and "@font-face" not in bare
+
+
+def test_the_colour_bar_is_in_per_cent(tmp_path: Path) -> None:
+    rcParams = pytest.importorskip("matplotlib").rcParams
+    before, rcParams["svg.fonttype"] = rcParams["svg.fonttype"], "none"  # text stays text
+    try:
+        draw_overview(overview([reading(4, 5)]), tmp_path / "a.svg")
+    finally:
+        rcParams["svg.fonttype"] = before
+    page = (tmp_path / "a.svg").read_text("utf-8")
+    assert "10 %" in page and "mathdefault" not in page and "10^" not in page and "×" not in page

@@ -126,6 +126,16 @@ def test_no_tensor_is_as_large_as_a_map() -> None:
     assert found.shares["text"].shape == (2, length) and found.shares["text"][1, 6:].max() == 0
 
 
+def test_a_roll_out_without_the_encoder_says_so() -> None:
+    maps, roles = encoder_decoder()
+    whole, part = readings_of(maps, roles), readings_of(maps, roles)[2:]
+    assert roll_out(whole, [1]).encoded == () and roll_out(part, [1]).encoded == ("source",)
+    said = render_roll_out(roll_out(part, [1]), 200, False)
+    assert "gathered from the source's encoded positions" in said and "gathered from the target ·" in said
+    assert "encoded" not in render_roll_out(roll_out(whole, [1]), 200, False)
+    assert "roll-out of 1 attention\n" in render_roll_out(roll_out(part[-1:], [1]), 200, False)
+
+
 def test_plain_data() -> None:
     maps = stack(1, None)
     tokens = Tokens(tuple("abcdefg"), (False,) * 7)

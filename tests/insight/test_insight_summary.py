@@ -153,6 +153,14 @@ def test_terminal(width: int) -> None:
         render_head_summary(summary, 19, False)
 
 
+def test_heads_keep_their_numbers() -> None:
+    table = AttentionMap(torch.randn(1, 2, 7, 4), torch.randn(1, 2, 7, 4))
+    summary = summarise_heads(readings_of({"a": table}, {"a": Role("self", "text", "text")}, heads=(1, 13)))
+    assert summary.to_json()["layers"][0]["heads"] == [1, 13]
+    rows = [line.split()[0] for line in render_head_summary(summary, 60, False).splitlines()[-2:]]
+    assert rows == ["1", "13"]
+
+
 def test_errors() -> None:
     table = AttentionMap(torch.zeros(2, 2, 7, 4), torch.zeros(2, 2, 7, 4))
     role = {"a": Role("self", "text", "text")}

@@ -204,6 +204,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (_set("regard", None), "regard is None"),
     (_set("attentions", {}), "attentions is dict"),
     (_set("attentions", 0, []), "an attention is list"),
+    (_set(*A, "name", "layer\x1b[2J"), "expected a name that can be printed"),
     (_twice, "the attention 'a' comes twice"),
     (_deep, "at most 64 in the whole mask"),
     (_set(*A, "kind", "sideways"), "a: kind is 'sideways': expected one of self, causal, cross"),

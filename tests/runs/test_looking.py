@@ -126,13 +126,58 @@ def test_alignments_are_those_of_the_translator(subject: TranslatorSubject, foun
         assert look.shown.source_words == wanted.source_words and look.shown.target_words == wanted.target_words
         np.testing.assert_allclose(look.shown.weights, wanted.weights, atol=1e-5)
         assert links(look.shown) == links(wanted)
-    assert look.grid == [f"{CROSS} · head 0", f"{CROSS} · head 1"] and look.across == 2
+    assert look.grid == {f"layer 0 · head {n}": f"{CROSS} · head {n}" for n in (0, 1)} and look.across == 2
     gold = look_at_alignment(found, Which(), "", ({(0, 0)}, {(0, 0), (1, 2)})).render(80, False)
     assert "gold  0-0 1-2" in gold and "alignment error rate" in gold
     with pytest.raises(ArgumentError, match="gold: link 4-0 in a pair of 4 source and 4 target words"):
         look_at_alignment(found, Which(), "", (set(), {(4, 0)}))
     with pytest.raises(ArgumentError, match="there is no cross-attention here"):
         look_at_alignment(stack(1, 3), Which(), "")
+
+
+def pair(source: Tokens, target: Tokens, heads: Sequence[int] | None = None) -> list[Reading]:
+    """The readings of one layer of cross-attention."""
+    name = "model.decoder.layers.3.encoder_attn"
+    table = AttentionMap(torch.randn(1, 2, len(target.texts), 4), torch.randn(1, 2, len(source.texts), 4))
+    roles = {name: Role("cross", "target", "source")}
+    return readings(Recording("Random", roles, Kept({name: table}, {"source": [source], "target": [target]}), heads))
+
+
+def words_of(*words: str) -> Tokens:
+    places = tuple(Word(word, (at,)) for at, word in enumerate(words))
+    return Tokens(words, (False,) * len(words), words=places)
+
+
+def test_heads_of_a_recording_keep_their_numbers(tmp_path: Path) -> None:
+    found = pair(words_of("a", "dog"), words_of("ein", "Hund"), heads=(1, 3))
+    look = look_at_alignment(found, Which(), "")
+    assert list(look.grid) == ["layer 3 · head 1", "layer 3 · head 3"]
+    assert list(look.views) == [
+        "model.decoder.layers.3.encoder_attn · mean of heads 1, 3",
+        "model.decoder.layers.3.encoder_attn · head 1",
+        "model.decoder.layers.3.encoder_attn · head 3",
+    ]
+    wanted = look.views["model.decoder.layers.3.encoder_attn · head 3"].weights
+    np.testing.assert_array_equal(look_at_alignment(found, Which(head=3), "").shown.weights, wanted)
+    look.draw_heads(tmp_path / "heads.svg")
+    look_at_summary(found, Which(), "").write_page(tmp_path / "summary.html")
+    assert 'alt="grids of layers and heads' in (tmp_path / "summary.html").read_text("utf-8")
+    for call in (lambda: look_at_map(found, Which(head=0), ""), lambda: look_at_alignment(found, Which(head=0), "")):
+        with pytest.raises(ArgumentError, match=r"head 0: .* has heads 1, 3"):
+            call()
+
+
+def test_links_that_count_other_words_are_refused() -> None:
+    gold = ({(0, 0)}, {(0, 0)})
+    joined = pair(words_of("so", "tired.", "Now"), words_of("so", "müde", "."))
+    with pytest.raises(ArgumentError, match="the source has 4 words, which links count, and 3 for the tokenizer"):
+        look_at_alignment(joined, Which(), "", gold)
+    assert look_at_alignment(joined, Which(), "").shown.source_words == ("so", "tired.", "Now")
+    shifted = pair(words_of("New York", "x"), words_of("ein", "Hund"))  # as many words, but others
+    with pytest.raises(ArgumentError, match="word 0 of the source is 'a', which links count, and 'ab' for the"):
+        look_at_alignment(pair(words_of("ab", "c"), words_of("x")), Which(), "", gold, ("a bc", "x"))
+    with pytest.raises(ArgumentError, match="the source has 3 words"):
+        look_at_alignment(shifted, Which(), "", None, ("New York x", None))
 
 
 def test_the_ranking_has_the_error_rates_of_each_heads_links(subject: TranslatorSubject) -> None:

@@ -235,6 +235,8 @@ def _opened(content: dict[str, Any], tensors: StoredTensors, path: Path) -> Reco
     for one in list_of("attentions", content["attentions"]):
         given = fields_of("an attention", one, ("name", "kind", "queries", "keys", "calls"))
         name = text_of("an attention's name", given["name"])
+        if not name.isprintable():
+            raise ArgumentError(f"the attention {name[:80]!r}: expected a name that can be printed")
         if name in roles:
             raise ArgumentError(f"the attention {name[:80]!r} comes twice")
         if given["kind"] not in get_args(Kind):
