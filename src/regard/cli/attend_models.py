@@ -139,8 +139,9 @@ def _look(show: Show, found: Sequence[Reading], asked: Asked, title: str) -> Loo
     directions = DIRECTIONS[asked.direction or DirectionName.origin]
     if show is Show.rollout:
         which.of(found)  # a roll-out to cross-attention goes through the other kinds as well, but there must be some
+    texts = None if asked.gold is None or asked.sentence is None else (asked.sentence, asked.translation)
     makers: dict[Show, Callable[[], Look]] = {
-        Show.alignment: lambda: look_at_alignment(found, which, title, _gold(asked)),
+        Show.alignment: lambda: look_at_alignment(found, which, title, _gold(asked), texts),
         Show.text: lambda: look_at_text(found, which, asked.tokens, directions, title),
         Show.rollout: lambda: look_at_rollout(found, which, asked.tokens, title),
         Show.summary: lambda: look_at_summary(found, which, title),
@@ -207,7 +208,7 @@ def _print_links(subject: Subject, asked: Asked, text: Text) -> None:
             if source.strip() and (target is None or target.strip()):
                 try:
                     heard = subject.record([source], None if target is None else [target])
-                    shown = look_at_alignment(readings(heard), which, "").shown
+                    shown = look_at_alignment(readings(heard), which, "", texts=(source, target)).shown
                     found = sorted(links(shown))
                     said = target or " ".join(shown.target_words)
                 except ArgumentError as error:
