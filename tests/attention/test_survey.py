@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from oracles.attention_cases import Case, case_id, case_strategy, one_option_cases
 from regard.attention import AttentionMap, Causal, Padding
 from regard.attention import scoring as scoring_module
+from regard.attention import survey as survey_module
 from regard.attention.ranking import largest
 from regard.errors import ArgumentError
 
@@ -69,6 +70,38 @@ def _surveyed(q: torch.Tensor, k: torch.Tensor) -> AttentionMap:
     table = AttentionMap(q, k)
     table.survey(top=1, cells=(1, 1))
     return table
+
+
+def test_threads_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k = torch.randn(2, 4, 130, 8), torch.randn(2, 2, 130, 8)
+    mask, threads = Causal() & Padding(torch.tensor([130, 77])), torch.get_num_threads()
+    monkeypatch.setattr(scoring_module, "BLOCK", 300)
+    monkeypatch.setattr(survey_module, "ALONE", 1 << 62)
+    alone = AttentionMap(q, k, mask=mask).survey(top=3, cells=(7, 9))
+    try:
+        torch.set_num_threads(3)
+        monkeypatch.setattr(survey_module, "ALONE", 0)
+        with torch.inference_mode():
+            beside = AttentionMap(q, k, mask=mask).survey(top=3, cells=(7, 9))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    for name, x in vars(alone).items():
+        torch.testing.assert_close(getattr(beside, name), x, atol=1e-6, rtol=1e-5)
+    assert AttentionMap(q, k).survey().pooled is None
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(survey_module, "ALONE", 0)
+    monkeypatch.setattr(survey_module.Sight, "columns", lambda self: 1 / 0)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ZeroDivisionError):
+            AttentionMap(torch.randn(2, 1, 9, 4), torch.randn(2, 1, 9, 4)).received()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_errors() -> None:

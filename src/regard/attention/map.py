@@ -32,17 +32,17 @@ class Survey:
         lse: (B, H, Q).
         entropy: (B, H, Q).
         received: (B, H, K).
-        pooled: (B, H, h, w).
-        top_weights: (B, H, Q, n).
-        top_keys: (B, H, Q, n) int64.
+        pooled: (B, H, h, w), or None.
+        top_weights: (B, H, Q, n), or None.
+        top_keys: (B, H, Q, n) int64, or None.
     """
 
     lse: Tensor
     entropy: Tensor
     received: Tensor
-    pooled: Tensor
-    top_weights: Tensor
-    top_keys: Tensor
+    pooled: Tensor | None
+    top_weights: Tensor | None
+    top_keys: Tensor | None
 
 
 class AttentionMap:
@@ -211,28 +211,31 @@ class AttentionMap:
         survey(self._scoring, [pooled])
         return self._scoring.extent.restore(pooled.pooled, 2)
 
-    def survey(self, *, top: int, cells: tuple[int, int]) -> Survey:
-        """`lse`, `entropy`, `received`, `pool(cells)` and `top(n)` in one pass over the table, which each alone takes.
+    def survey(self, *, top: int | None = None, cells: tuple[int, int] | None = None) -> Survey:
+        """ℓ, `entropy`, `received`, and `top(n)` and `pool(cells)` if asked for, in one pass, as each alone takes.
 
         Args:
-            top: n of `top(n)`.
-            cells: of `pool(cells)`.
+            top: n of `top(n)`; None leaves it out.
+            cells: of `pool(cells)`; None leaves it out.
 
         Raises:
             ArgumentError: as for `top` and `pool`.
         """
         table, restore = self._scoring, self._scoring.extent.restore
-        best, pooled = self._top(top), Pooled(table, cells, "mean")
+        best = None if top is None else self._top(top)
+        pooled = None if cells is None else Pooled(table, cells, "mean")
         totals, entropies, received = Totals(table), Entropies(table), Received(table)
-        survey(table, [best, totals, entropies, pooled, received])
+        # best and pooled tell those after them what they found on their way
+        wanted = (best, totals, entropies, pooled, received)
+        survey(table, [one for one in wanted if one is not None])
         self._known = totals
         return Survey(
             lse=restore(lse_of(totals.peak, totals.total), 1),
             entropy=restore(entropies.entropy, 1),
             received=restore(received.received, 1),
-            pooled=restore(pooled.pooled, 2),
-            top_weights=restore(best.weights, 2),
-            top_keys=restore(best.index, 2),
+            pooled=None if pooled is None else restore(pooled.pooled, 2),
+            top_weights=None if best is None else restore(best.weights, 2),
+            top_keys=None if best is None else restore(best.index, 2),
         )
 
     def by_distance(self, edges: Sequence[int]) -> Tensor:

@@ -97,9 +97,9 @@ def row_weights(scores: Tensor) -> Tensor:
     return scores.masked_fill(dead, 0.0).softmax(-1).masked_fill(dead, 0.0)
 
 
-def blocks_of(table: Scoring, rows: slice, size: int | None = None) -> Iterable[tuple[Region, Block]]:
-    """Blocks of about `size` scores that cover the queries `rows`, with the region of the table that each is."""
-    for region in table.blocks(rows, size):
+def blocks_of(table: Scoring, rows: slice) -> Iterable[tuple[Region, Block]]:
+    """Blocks that cover the queries `rows`, with the region of the table that each is."""
+    for region in table.blocks(rows):
         yield region, block_of(table, region, table.parts(region))
 
 

@@ -3,6 +3,7 @@ taken from it while it lies in the cache. Memory is linear in length; nothing is
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Protocol
 
@@ -10,14 +11,17 @@ import torch
 from torch import Tensor
 
 from regard.attention import scoring
-from regard.attention.modes import readable
+from regard.attention.modes import readable, transformed
 from regard.attention.operands import Region
 from regard.attention.precision import own_precision
-from regard.attention.rows import Block, blocks_of, lse_of, sunk
+from regard.attention.rows import Block, block_of, lse_of, sunk
 from regard.attention.scoring import Scoring
 
-LARGER = 4
+LARGER = 8
 """Blocks are larger than elsewhere: many small operations look at each, and what they cost must not outweigh them."""
+
+ALONE = 1 << 18
+"""Places of a head from which several threads are worth starting."""
 
 
 class Sight:
@@ -145,9 +149,39 @@ class Statistic(Protocol):
 
 
 def survey(table: Scoring, statistics: Sequence[Statistic]) -> None:
-    """Show each block of a table to each of the statistics."""
+    """Show each block of a table to each of the statistics.
+
+    On the CPU, heads that share no key are gone through beside each other, by a thread for each of torch's: the many
+    small operations of a block take longer to spread over threads than to do. Blocks of a head come in their order, and
+    what is gathered of different heads lies apart, so that the numbers don't depend on who was first.
+    """
+    parts: dict[tuple[int, int], list[Region]] = {}
+    for region in table.blocks(slice(0, table.extent.queries), scoring.BLOCK * LARGER):
+        parts.setdefault((region.batch.start, region.heads.start), []).append(region)
+    threads = min(torch.get_num_threads(), len(parts))
+    worth = table.extent.queries * table.extent.keys >= ALONE
+    if threads < 2 or not worth or not readable(table.q) or transformed():
+        for regions in parts.values():
+            _show(table, regions, statistics)
+        return
+    inference = torch.is_inference_mode_enabled()
+
+    def show(regions: Sequence[Region]) -> None:
+        with torch.inference_mode(inference):  # a mode is of one thread
+            _show(table, regions, statistics)
+
+    usual = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for done in [pool.submit(show, regions) for regions in parts.values()]:
+                done.result()
+        finally:
+            torch.set_num_threads(usual)  # which the workers have set for threads to come, too
+
+
+def _show(table: Scoring, regions: Sequence[Region], statistics: Sequence[Statistic]) -> None:
     with torch.no_grad(), own_precision(table.extent.device):
-        for region, block in blocks_of(table, slice(0, table.extent.queries), scoring.BLOCK * LARGER):
-            sight = Sight(region, block)
+        for region in regions:
+            sight = Sight(region, block_of(table, region, table.parts(region)))
             for one in statistics:
                 one.see(sight)
