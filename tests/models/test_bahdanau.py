@@ -214,7 +214,8 @@ def test_what_the_state_holds() -> None:
     many = state.select_hypotheses(torch.arange(B).repeat_interleave(5))
     with record(model) as recording:
         log_probs, after = model.step(ids(B * 5), many)
-    assert log_probs.shape == (B * 5, V) and after.sentence is state.sentence
+    assert log_probs.shape == (B * 5, V) and after.sentence.keys() == state.sentence.keys()
+    assert all(after.sentence[name] is x for name, x in state.sentence.items())
     assert recording["decoder.cross"].shape == (B, 1, 5, S)
 
 
