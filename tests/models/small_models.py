@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from regard.models.bahdanau import BahdanauConfig
-from regard.models.encoder_decoder import EncoderDecoder, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from regard.models.families import build_model
 from regard.models.luong import LuongConfig
 from regard.models.rnn_seq2seq import RNNSeq2SeqConfig
@@ -30,7 +30,7 @@ class Case:
         everywhere: whether that may look at all of the source, with weights that sum to 1.
     """
 
-    config: ModelConfig
+    config: EncoderDecoderConfig
     sees: str = "decoder.cross"
     everywhere: bool = True
 
@@ -61,7 +61,7 @@ CASES = {
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def fresh(config: ModelConfig, seed: int = 0) -> EncoderDecoder:
+def fresh(config: EncoderDecoderConfig, seed: int = 0) -> EncoderDecoder:
     torch.manual_seed(seed)
     return build_model(config)
 

@@ -10,7 +10,8 @@ from models.small_models import CASES, LENGTHS, SOURCE, TARGET, B, Case, S, T, V
 from regard import record
 from regard.decoding import Average, Ensemble, WhenFull, beam_search, greedy
 from regard.layers import TokenEmbedding
-from regard.models.encoder_decoder import EncoderDecoder, Memory, parameter_count
+from regard.models.config import parameter_count
+from regard.models.encoder_decoder import EncoderDecoder, Memory
 from regard.models.families import FAMILIES, build_model
 
 BOS, EOS = 0, 1

@@ -10,7 +10,7 @@ from torch import nn
 
 from regard.errors import ArgumentError
 from regard.layers import Attend
-from regard.models.encoder_decoder import parameter_count
+from regard.models.config import parameter_count
 from regard.models.luong import LuongConfig, build_luong
 
 V = 11

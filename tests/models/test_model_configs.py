@@ -7,19 +7,19 @@ from typing import Any, get_args
 import pytest
 
 from regard.errors import ArgumentError
-from regard.models.encoder_decoder import ModelConfig
+from regard.models.encoder_decoder import EncoderDecoderConfig
 from regard.models.families import FAMILIES
 
-FIELDS: list[tuple[type[ModelConfig], Field[Any]]] = [
+FIELDS: list[tuple[type[EncoderDecoderConfig], Field[Any]]] = [
     (family.config, field) for family in FAMILIES.values() for field in fields(family.config)
 ]
 
 
-def fields_of(kind: type) -> list[tuple[type[ModelConfig], Field[Any]]]:
+def fields_of(kind: type) -> list[tuple[type[EncoderDecoderConfig], Field[Any]]]:
     return [(config, field) for config, field in FIELDS if kind in (field.type, *get_args(field.type))]
 
 
-def config(kind: type[ModelConfig], **settings: Any) -> ModelConfig:
+def config(kind: type[EncoderDecoderConfig], **settings: Any) -> EncoderDecoderConfig:
     return kind(**({"source_vocabulary": 50, "target_vocabulary": 50} | settings))
 
 
@@ -39,7 +39,7 @@ def test_presets_and_choices_that_are_not_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "field"), fields_of(int), ids=lambda x: getattr(x, "NAME", None) or x.name)
-def test_sizes(kind: type[ModelConfig], field: Field[Any]) -> None:
+def test_sizes(kind: type[EncoderDecoderConfig], field: Field[Any]) -> None:
     least = 0 if field.name == "maxout" and kind.NAME == "rnn_seq2seq" else 1
     for wrong in (least - 1, -5, True, 2.0, "2", *([] if NoneType in get_args(field.type) else [None])):
         with pytest.raises(ArgumentError) as caught:
@@ -48,7 +48,7 @@ def test_sizes(kind: type[ModelConfig], field: Field[Any]) -> None:
 
 
 @pytest.mark.parametrize(("kind", "field"), fields_of(float), ids=lambda x: getattr(x, "NAME", None) or x.name)
-def test_shares(kind: type[ModelConfig], field: Field[Any]) -> None:
+def test_shares(kind: type[EncoderDecoderConfig], field: Field[Any]) -> None:
     for wrong in (1.0, 1.5, 1, -0.1, float("nan"), float("inf"), True, "0.1", None):
         with pytest.raises(ArgumentError) as caught:
             config(kind, **{field.name: wrong})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from regard.errors import ArgumentError
-from regard.models.encoder_decoder import parameter_count
+from regard.models.config import parameter_count
 from regard.models.rnn_seq2seq import RNNSeq2SeqConfig, build_rnn_seq2seq
 
 SOURCE, TARGET = 17, 13

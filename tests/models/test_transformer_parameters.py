@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.errors import ArgumentError
-from regard.models.encoder_decoder import parameter_count
+from regard.models.config import parameter_count
 from regard.models.transformer import Transformer, TransformerConfig, build_transformer
 
 

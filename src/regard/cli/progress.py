@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from regard.models.encoder_decoder import parameter_count
+from regard.models.config import parameter_count
 from regard.runs.memory import peak_memory
 from regard.runs.train import Outcome, Outlook, Run
 from regard.training import Damaged, Event, Resumed, Started, StepDone, Validated

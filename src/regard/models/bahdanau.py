@@ -25,11 +25,11 @@ from regard.layers import (
     StepwiseAttention,
 )
 from regard.layers.dropout import Dropout
-from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Memory
 
 
 @dataclass(frozen=True)
-class BahdanauConfig(ModelConfig):
+class BahdanauConfig(EncoderDecoderConfig):
     """Sizes of Bahdanau's model. The preset `paper` is RNNsearch (appendix A.2.3); `tiny` and `small` are for small
     data and two cores."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard.models.bahdanau import BahdanauConfig, build_bahdanau
-from regard.models.encoder_decoder import EncoderDecoder, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from regard.models.luong import LuongConfig, build_luong
 from regard.models.rnn_seq2seq import RNNSeq2SeqConfig, build_rnn_seq2seq
 from regard.models.transformer import TransformerConfig, build_transformer
@@ -15,7 +15,7 @@ from regard.models.transformer import TransformerConfig, build_transformer
 class Family:
     """A kind of model: its configuration, and what makes a model with fresh weights of one."""
 
-    config: type[ModelConfig]
+    config: type[EncoderDecoderConfig]
     build: Callable[[Any], EncoderDecoder]
 
 
@@ -30,6 +30,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build_model(config: ModelConfig) -> EncoderDecoder:
+def build_model(config: EncoderDecoderConfig) -> EncoderDecoder:
     """A model of any family with fresh weights (torch's default generator)."""
     return FAMILIES[config.NAME].build(config)

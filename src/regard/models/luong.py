@@ -24,7 +24,7 @@ from regard.layers import (
     State,
     StepwiseAttention,
 )
-from regard.models.encoder_decoder import Memory, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoderConfig, Memory
 from regard.models.luong_attention import Focus, Global, LocalMonotonic, LocalPredictive
 from regard.models.luong_decoder import Decoder, FeedingDecoder, PlainDecoder
 from regard.models.recurrent_encoder import Encoder, RecurrentReader, source_order
@@ -35,7 +35,7 @@ A = TypeVar("A", bound=Attention)
 
 
 @dataclass(frozen=True)
-class LuongConfig(ModelConfig):
+class LuongConfig(EncoderDecoderConfig):
     """Sizes and choices of Luong's model. The preset `paper` is the best single model of its table 1 (local-p, general,
     input feeding, reversed source, dropout); `tiny` and `small` are for small data and two cores."""
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from regard.layers import DroppedEmbedding, Recurrent, RecurrentState
 from regard.layers.recurrent import reverse_words
-from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Memory
 
 Order = Callable[[Tensor, Tensor], Tensor]
 """Vectors of positions (B, S, ·) and lengths (B,) → the same in the order of reading, and back again."""
@@ -60,7 +60,7 @@ class RecurrentReader(EncoderDecoder):
         output: projection of hidden states to the target vocabulary, without a bias.
     """
 
-    def __init__(self, config: ModelConfig, encoder: Encoder, output: nn.Linear) -> None:
+    def __init__(self, config: EncoderDecoderConfig, encoder: Encoder, output: nn.Linear) -> None:
         super().__init__(config, output)
         self.encoder = encoder
 

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from regard.layers import DroppedEmbedding, Maxout, Recurrent, RecurrentState, State
 from regard.layers.dropout import Dropout
 from regard.layers.recurrent import STATES, CellKind
-from regard.models.encoder_decoder import Memory, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoderConfig, Memory
 from regard.models.recurrent_encoder import Encoder, RecurrentReader, source_order
 
 ContextKind = Literal["first", "every"]
 
 
 @dataclass(frozen=True)
-class RNNSeq2SeqConfig(ModelConfig):
+class RNNSeq2SeqConfig(EncoderDecoderConfig):
     """Sizes and choices of a sequence-to-sequence model without attention. The presets `sutskever` and `cho` are the
     papers'; `tiny` and `small` are for small data and two cores."""
 

@@ -29,7 +29,7 @@ from regard.layers import (
     State,
     TokenEmbedding,
 )
-from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Memory
 
 CACHE_STEP = 16  # positions by which a decoding cache grows
 
@@ -39,7 +39,7 @@ Sharing = Literal["all", "target", "none"]
 
 
 @dataclass(frozen=True)
-class TransformerConfig(ModelConfig):
+class TransformerConfig(EncoderDecoderConfig):
     """Sizes and choices of an encoder–decoder Transformer. The presets `base` and `big` are those of the paper's table
     3; `tiny` and `small` are for small data and two cores."""
 

@@ -6,7 +6,7 @@ import torch
 
 from regard.decoding import GNMT, Average, LengthPenalty, NoPenalty
 from regard.errors import ArgumentError, RecipeError
-from regard.models.encoder_decoder import ModelConfig
+from regard.models.encoder_decoder import EncoderDecoderConfig
 from regard.models.families import FAMILIES
 from regard.runs.directory import Tokenizers
 from regard.runs.model_recipes import ModelRecipe
@@ -14,7 +14,7 @@ from regard.runs.recipe import TrainingRecipe
 from regard.training import Budget, Constant, Cosine, InverseSqrt, Linear, Schedule
 
 
-def model_config(recipe: ModelRecipe, tokenizers: Tokenizers) -> ModelConfig:
+def model_config(recipe: ModelRecipe, tokenizers: Tokenizers) -> EncoderDecoderConfig:
     """The configuration of a recipe's model for given vocabularies.
 
     Raises:

@@ -19,7 +19,8 @@ from torch import Tensor
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
 from regard.files import write_bytes, write_json
-from regard.models.encoder_decoder import EncoderDecoder, ModelConfig
+from regard.models.config import ModelConfig
+from regard.models.encoder_decoder import EncoderDecoder
 from regard.models.families import FAMILIES
 from regard.training import load_weights_into, pack_weights, unpack_weights
 

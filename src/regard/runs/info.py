@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from regard.models.encoder_decoder import parameter_count
+from regard.models.config import parameter_count
 from regard.runs.directory import WEIGHTS, load_model, read_json
 
 NAMES = {"peak_memory": "peak memory in bytes"}

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from regard.errors import CheckpointError, DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
-from regard.models.encoder_decoder import EncoderDecoder, ModelConfig, parameter_count, table_names
+from regard.models.config import ModelConfig, parameter_count, table_names
+from regard.models.encoder_decoder import EncoderDecoder
 from regard.models.families import build_model
 from regard.runs.attention_health import RunEvent, Tell, check_attention, with_attention
 from regard.runs.build import budget, model_config, schedule, torch_device, validations

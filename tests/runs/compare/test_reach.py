@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.layers import State
-from regard.models.encoder_decoder import EncoderDecoder, Memory, ModelConfig
+from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Memory
 from regard.models.families import FAMILIES
 from regard.runs.compare.reach import DIRECTIONS, group, measure_reach
 from regard.tasks.translation import Specials, collate
@@ -23,7 +23,7 @@ SIZES: dict[str, dict[str, object]] = {
 }
 
 
-class LinearConfig(ModelConfig):
+class LinearConfig(EncoderDecoderConfig):
     def words(self) -> str:
         return "h ← w h + x"
 

@@ -17,7 +17,7 @@ from statistics import median
 from pydantic import TypeAdapter
 
 from regard.errors import CheckpointError, RecipeError
-from regard.models.encoder_decoder import parameter_count
+from regard.models.config import parameter_count
 from regard.runs.build import torch_device
 from regard.runs.claim import PREPARED, only_one
 from regard.runs.compare.collect import History, lowest_common_loss

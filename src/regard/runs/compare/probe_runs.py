@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from regard.data.probes import ProbeFiles, holds_another, write_probe
 from regard.errors import RecipeError
-from regard.models.encoder_decoder import parameter_count
+from regard.models.config import parameter_count
 from regard.runs.compare.collect import History
 from regard.runs.compare.group import Reporter, check_group, train_group
 from regard.runs.compare.members import Member, Train

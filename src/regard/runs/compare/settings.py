@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from regard.data.probes import ProbeSettings
 from regard.errors import ArgumentError, RecipeError
-from regard.models.encoder_decoder import ModelConfig
+from regard.models.config import ModelConfig
 from regard.runs.recipe import (
     ColumnNames,
     Columns,
