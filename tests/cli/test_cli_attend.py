@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from regard.insight import Alignment, links, to_pharaoh
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 
 SOURCE, TARGET = "today two cats play", "heute spielen zwei Katzen"
 
@@ -14,7 +14,7 @@ SOURCE, TARGET = "today two cats play", "heute spielen zwei Katzen"
 def test_the_terminal_shows_words_weights_and_links(regard, tiny_model, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     ran = regard("attend", tiny_model.directory, SOURCE)
-    alignment = load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment()
+    alignment = load_translator(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment()
     assert ran.code == 0
     assert ran.lines[0] == SOURCE and ran.lines[1].startswith(
         f"{TARGET}  (mean of all layers and heads; log-probability -"
@@ -33,7 +33,7 @@ def test_the_terminal_gets_no_control_characters(regard, tiny_model) -> None:
 
 
 def test_a_given_translation_a_layer_and_a_head(regard, tiny_model) -> None:
-    attention = load(tiny_model.directory, device="cpu").attention(SOURCE, "zwei Katzen")
+    attention = load_translator(tiny_model.directory, device="cpu").attention(SOURCE, "zwei Katzen")
     given = ("attend", tiny_model.directory, SOURCE, "zwei Katzen", "--json")
     for options, choice, view in (
         ([], {}, "mean of all layers and heads"),
@@ -71,7 +71,7 @@ def test_pictures_page_and_json_are_written(regard, tiny_model, tmp_path: Path) 
 
 
 def test_gold_links_are_compared(regard, tiny_model) -> None:
-    found = links(load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment())
+    found = links(load_translator(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment())
     ran = regard("attend", tiny_model.directory, SOURCE, TARGET, "--gold", to_pharaoh(found))
     assert "alignment error rate 0.0 % (precision 100.0 %, recall 100.0 %)" in ran.out
 
@@ -80,7 +80,7 @@ def test_a_text_gives_a_line_of_links_a_pair(regard, tiny_model, tmp_path: Path)
     source, target = tmp_path / "s", tmp_path / "t"
     source.write_text(f"{SOURCE}\n\n{'two dogs play ' * 30}\none dog sleeps\n", "utf-8")
     target.write_text(f"{TARGET}\nx\nx\nein Hund\n", "utf-8")
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     given = regard("attend", tiny_model.directory, "--source", source, "--target", target)
     assert given.code == 1
     assert f"{source} and {target}, line 3: no links: the source has" in given.err
@@ -100,7 +100,7 @@ def test_a_text_as_json_is_an_object_a_pair(regard, tiny_model, tmp_path: Path) 
     ran = regard("attend", tiny_model.directory, "--pairs", table, "--columns", "en,de", "--json")
     first, second = map(json.loads, ran.lines)
     assert ran.code == 1
-    wanted = links(load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment())
+    wanted = links(load_translator(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment())
     assert f"{table}, line 3: no links: the source has" in ran.err
     assert first == {"line": 2, "source": SOURCE, "target": TARGET, "links": [list(link) for link in sorted(wanted)]}
     assert second["links"] == [] and "the source has" in second["error"]

@@ -13,8 +13,8 @@ from regard.cli.attend import attend
 from regard.cli.attend_choices import BELONGS, Show, possible_shows
 from regard.cli.grouped_help import GroupedCommand
 from regard.errors import ArgumentError
+from regard.runs.load import load_translator
 from regard.runs.recordings import TranslatorSubject, open_subject
-from regard.runs.translator import load
 
 SOURCE, TARGET = "today two cats play", "heute spielen zwei Katzen"
 TEXT = "two dogs play and one cat sleeps"
@@ -67,7 +67,7 @@ def hugging(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def recording(tiny_model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    subject = TranslatorSubject(load(tiny_model.directory, device="cpu"))
+    subject = TranslatorSubject(load_translator(tiny_model.directory, device="cpu"))
     path = tmp_path_factory.mktemp("recording") / "two.safetensors"
     subject.record(["one dog", SOURCE], ["ein Hund", TARGET]).save(path)
     return path
@@ -134,7 +134,7 @@ def test_an_encoder_decoder_aligns_by_itself(regard, hugging: dict[str, Path], t
 
 def test_a_recording_needs_no_model(regard, recording: Path, tiny_model) -> None:
     ran = regard("attend", recording, "--element", "1", "--json")
-    wanted = load(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment(layer=0, head=None)
+    wanted = load_translator(tiny_model.directory, device="cpu").attention(SOURCE, TARGET).alignment(layer=0, head=None)
     found = json.loads(ran.out)
     assert found["source_words"] == SOURCE.split() and found["target_words"] == TARGET.split()
     for row, other in zip(found["weights"], wanted.weights.tolist(), strict=True):

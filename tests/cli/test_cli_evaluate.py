@@ -8,7 +8,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_json_agrees_with_sacrebleu_and_the_model(regard, tiny_model, folder: Pa
     assert ran.code == 0
     found = json.loads(ran.out)
     references = (folder / "in.de").read_text("utf-8").splitlines()
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     said = [one.text for one in translator.translate(tiny_model.sources)]
     assert (folder / "out.de").read_text("utf-8").splitlines() == said
     assert found["bleu"]["score"] == pytest.approx(BLEU().corpus_score(said, [references]).score)

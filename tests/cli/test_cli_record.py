@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import regard as package
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 
 
 def test_a_sentence_and_the_models_own_translation(regard, tiny_model, tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_sentence_and_the_models_own_translation(regard, tiny_model, tmp_path:
     assert [word.text for word in queries[0].words] == ["zwei", "Hunde", "spielen"]
     assert [word.text for word in keys[0].words] == ["two", "dogs", "play"]
     with torch.no_grad():
-        shown = load(tiny_model.directory).attention("two dogs play", "zwei Hunde spielen").maps
+        shown = load_translator(tiny_model.directory).attention("two dogs play", "zwei Hunde spielen").maps
     assert torch.equal(shown["decoder.layers.0.cross"].dense(), recording["decoder.layers.0.cross"].dense())
 
 

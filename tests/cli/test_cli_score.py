@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 
 LONG = "two dogs play " * 30
 
@@ -20,7 +20,7 @@ def files(tiny_model, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_sums_of_the_model_s_own_translations(regard, tiny_model, files) -> None:
-    own = load(tiny_model.directory).translate(tiny_model.sources, beam=1)
+    own = load_translator(tiny_model.directory).translate(tiny_model.sources, beam=1)
     ran = regard("score", tiny_model.directory, "--source", files[0], "--target", files[1])
     assert ran.code == 0
     assert [one.text for one in own] == tiny_model.targets

@@ -78,6 +78,61 @@ class Hashing:
         return logits.log_softmax(1)
 
 
+@dataclass
+class Reading:
+    """A decoder-only model: log-probabilities from a hash of a whole text, of which it reads `positions` tokens.
+
+    What is read at the start is remembered per sentence, and what is fed per hypothesis.
+    """
+
+    vocabulary: int
+    positions: int
+    read: list[int] = field(default_factory=list)  # tokens that `start` was given, each time
+
+    def start(self, prompts: Tensor, lengths: Tensor) -> State:
+        self.read.append(int(lengths.sum()))
+        hashes = torch.zeros_like(lengths)
+        for place, column in enumerate(prompts.T):
+            hashes = torch.where(place < lengths, self._next(hashes, column), hashes)
+        used = {"used": lengths.clone(), "fed": torch.zeros_like(lengths)}
+        return State({"begin": hashes}, used, prompts.shape[1])
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        used = state.hypothesis["used"] + 1
+        assert int(used.max()) <= self.positions
+        begin = state.sentence["begin"]
+        fed = self._next(state.hypothesis["fed"], tokens)
+        of_sentence = torch.arange(tokens.shape[0]) // (tokens.shape[0] // begin.shape[0])
+        log_probs = self._scores(begin[of_sentence], fed, used)
+        return log_probs, State(state.sentence, {"used": used, "fed": fed}, state.position + 1)
+
+    def log_prob(self, read: list[int], fed: list[int]) -> Tensor:
+        hashes = []
+        for part in (read, fed):
+            value = torch.zeros(1, dtype=torch.int64)
+            for token in part:
+                value = self._next(value, torch.tensor([token]))
+            hashes.append(value)
+        return self._scores(*hashes, torch.tensor([len(read) + len(fed)]))[0]
+
+    @staticmethod
+    def _next(hashes: Tensor, tokens: Tensor) -> Tensor:
+        return (hashes * 31 + tokens + 7) % MODULUS
+
+    def _scores(self, begin: Tensor, fed: Tensor, used: Tensor) -> Tensor:
+        ids = torch.arange(self.vocabulary)
+        mixed = ((begin * 5 + fed + 101 * used)[:, None] * 7919 + (ids + 1) * 104729) % MODULUS
+        logits = 4.0 * (mixed**3 % MODULUS).double() / MODULUS
+        return logits.log_softmax(1)
+
+
+def padded(texts: list[list[int]], filler: int = 3) -> tuple[Tensor, Tensor]:
+    """Texts as a decoder-only model starts from them; what follows in a row is `filler`."""
+    longest = max(map(len, texts), default=0)
+    rows = [text + [filler] * (longest - len(text)) for text in texts]
+    return torch.tensor(rows, dtype=torch.int64).view(len(texts), longest), torch.tensor([*map(len, texts)])
+
+
 def markov_table(sentences: int, vocabulary: int, seed: int, sharpness: float = 1.0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(sentences, vocabulary, vocabulary, generator=generator, dtype=torch.float64)
@@ -109,6 +164,8 @@ def toys() -> SimpleNamespace:
     factories: dict[str, Callable[..., object]] = {
         "Markov": Markov,
         "Hashing": Hashing,
+        "Reading": Reading,
+        "padded": padded,
         "markov_table": markov_table,
         "space": space,
     }

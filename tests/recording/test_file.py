@@ -17,7 +17,7 @@ from regard.insight.tokens import Role, Tokens, Word
 from regard.recording import Recording, record
 from regard.recording.file import load_recording
 from regard.recording.writing import ENTRY, TensorStore, checksum, write_recording
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 
 
 class Maps:
@@ -56,7 +56,7 @@ def _assert_same(before: Recording, after: Recording) -> None:
 
 @pytest.fixture(scope="module")
 def recorded(tiny_model) -> Recording:
-    translator = load(tiny_model.directory)
+    translator = load_translator(tiny_model.directory)
     texts = ["one dog sleeps", "today two cats play"]
     with torch.no_grad(), record(translator) as recording:
         for said in ("ein Hund schläft", "heute spielen zwei Katzen"):
@@ -79,7 +79,7 @@ def test_a_translators_recording(recorded: Recording, tmp_path: Path) -> None:
 
 
 def test_which_heads_were_kept_is_known(tiny_model, tmp_path: Path) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     with record(translator, heads=[1, 0]) as recording:
         translator.score(["two dogs play"], ["zwei hunde"])
     recording.save(tmp_path / "some.safetensors")

@@ -22,8 +22,9 @@ from regard.models.luong import LuongConfig, build_luong
 from regard.models.transformer import TransformerConfig, build_transformer
 from regard.recording import Recording, record
 from regard.runs.directory import Tokenizers
+from regard.runs.load import load_translator
 from regard.runs.results import Translation
-from regard.runs.translator import Translator, load
+from regard.runs.translator import Translator
 
 JOINT = train_tokenizer("bpe", [text for pair in conftest.PAIRS for text in pair], 331)
 SIZE = JOINT.vocab_size
@@ -278,7 +279,7 @@ def test_steps_with_keep_are_recorded_one_by_one() -> None:
 
 
 def test_tokens_of_a_sequence(tiny_model: TinyModel) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     side = translator.tokenizers.target
     ids = side.encode("ein Hund schläft")
     row = [side.bos_id, *ids, side.eos_id, side.pad_id, ids[0]]
@@ -292,7 +293,7 @@ def test_tokens_of_a_sequence(tiny_model: TinyModel) -> None:
 
 
 def test_words_of_bytes_and_what_is_unknown(tiny_model: TinyModel) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     ids = translator.tokenizers.source.encode("你好 one")
     tokens = translator.tokens_of("source", ids, [True] * len(ids))
     assert [word.text for word in tokens.words] == ["你", "好", "one"]

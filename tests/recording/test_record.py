@@ -12,7 +12,7 @@ from regard.insight.tokens import Tokens
 from regard.models.transformer import Transformer, TransformerConfig, build_transformer
 from regard.recording import attention_modules, record
 from regard.recording.calls import Calls
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 
 SOURCE = torch.tensor([[5, 6, 7, 8, 2], [9, 4, 2, 0, 0]])
 LENGTHS = torch.tensor([5, 3])
@@ -123,7 +123,7 @@ def test_patterns_heads_and_keep(model: Transformer) -> None:
 
 
 def test_a_translator_is_recorded_through_its_model(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     plain = translator.translate(tiny_model.sources)
     with record(translator) as recording:
         assert translator.translate(tiny_model.sources) == plain

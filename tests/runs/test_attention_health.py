@@ -18,7 +18,8 @@ from regard.models.transformer import TransformerConfig, build_transformer
 from regard.recording import record
 from regard.runs.attention_health import AttentionMeasured, with_attention
 from regard.runs.logs import log_listener, tensorboard_listener
-from regard.runs.recipe import make_recipe, recipe_toml
+from regard.runs.recipe import make_recipe
+from regard.runs.recipe_files import recipe_toml
 from regard.runs.train import Run
 from regard.tasks.translation import Specials, TranslationBatch, TranslationObjective, collate
 from regard.training import CheckpointStore, Problem, StepDone
@@ -100,6 +101,11 @@ def test_a_resumed_run_measures_the_same(text: Path, tmp_path: Path) -> None:
     assert_same_run(out, whole)
 
 
+def real(batch: TranslationBatch) -> dict[str, torch.Tensor]:
+    lengths = batch.sources.lengths
+    return {"source": torch.arange(batch.sources.tokens.shape[1]) < lengths[:, None], "target": batch.real}
+
+
 def test_the_numbers_are_those_of_a_map_of_the_same_batch() -> None:
     torch.manual_seed(3)
     model = build_transformer(
@@ -117,7 +123,7 @@ def test_the_numbers_are_those_of_a_map_of_the_same_batch() -> None:
         tokens=lambda batch: batch.count,
         loss=TranslationObjective(model, 0.1),
     )
-    watched = with_attention(plain, model, 2, lambda: step, told.append)
+    watched = with_attention(plain, model, 2, lambda: step, told.append, real)
     for step in (1, 2, 3, 4):
         for batch in batches:
             torch.manual_seed(step)
@@ -125,7 +131,7 @@ def test_the_numbers_are_those_of_a_map_of_the_same_batch() -> None:
             torch.manual_seed(step)
             assert torch.equal(value, plain.loss(batch))
     assert [one.step for one in told] == [2, 4]  # of the first batch of a step alone
-    assert with_attention(plain, model, 0, lambda: step, told.append) is plain
+    assert with_attention(plain, model, 0, lambda: step, told.append, real) is plain
     torch.manual_seed(2)
     with record(model) as recording:
         plain.loss(batches[0])

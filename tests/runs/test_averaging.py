@@ -17,7 +17,7 @@ from regard.errors import ArgumentError, CheckpointError
 from regard.models.transformer import build_transformer
 from regard.runs.averaging import average_models, average_run, best_checkpoints, last_checkpoints
 from regard.runs.directory import Tokenizers, load_model, save_model
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 from regard.training import CheckpointStore, Progress, average_checkpoints, mean_weights, pack_weights
 
 CPU = torch.device("cpu")
@@ -79,12 +79,12 @@ def test_models(tiny_model, three: list[Path], tmp_path: Path) -> None:
         "averaged": [str(one) for one in three],
         "shares": [0.25, 0.5, 0.25],
     }
-    assert load(tmp_path / "mean", device="cpu").decoding == load(three[0], device="cpu").decoding
+    assert load_translator(tmp_path / "mean", device="cpu").decoding == load_translator(three[0], device="cpu").decoding
 
 
 def test_the_mean_of_a_model_with_itself_is_itself(tiny_model, tmp_path: Path) -> None:
     average_models([tiny_model.directory] * 3, tmp_path / "mean")
-    assert load(tmp_path / "mean", device="cpu").translate(["two dogs play"])[0].text == "zwei Hunde spielen"
+    assert load_translator(tmp_path / "mean", device="cpu").translate(["two dogs play"])[0].text == "zwei Hunde spielen"
     before, after = (one / "model.safetensors" for one in (tiny_model.directory, tmp_path / "mean"))
     assert before.read_bytes() == after.read_bytes()
 
@@ -191,4 +191,4 @@ def test_a_directory_in_use_stays_as_it_is(tiny_model, three: list[Path], tmp_pa
     assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "empty").mkdir()
     average_models(three, tmp_path / "empty")
-    assert load(tmp_path / "empty", device="cpu").max_tokens == tiny_model.max_tokens
+    assert load_translator(tmp_path / "empty", device="cpu").max_tokens == tiny_model.max_tokens

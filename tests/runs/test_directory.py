@@ -14,7 +14,7 @@ from regard.errors import CheckpointError
 from regard.files import write_bytes
 from regard.models.transformer import TransformerConfig, build_transformer
 from regard.runs.directory import Tokenizers, load_model
-from regard.runs.translator import load
+from regard.runs.load import load_translator
 from regard.training import pack_weights, unpack_weights
 
 CPU = torch.device("cpu")
@@ -164,7 +164,7 @@ def test_a_model_of_the_version_with_one_family_loads(text: Path) -> None:
     for name, tensor in now.model.state_dict().items():
         assert torch.equal(old.model.state_dict()[name], tensor), name
     assert old.model.output.weight is old.model.state_dict(keep_vars=True)[OLD_TABLE]
-    assert len(load(text / "run", device="cpu").translate(["the red dog"])) == 1
+    assert len(load_translator(text / "run", device="cpu").translate(["the red dog"])) == 1
 
 
 @pytest.mark.parametrize("missing", ["", 'name = "transformer"\n'], ids=["as written", "without a name"])
@@ -188,8 +188,8 @@ def test_a_run_of_that_version_goes_on_with_the_same_command(text: Path, missing
     ("change", "message"),
     [
         ({"format": 2}, "config.json: format 2; this version reads format 1"),
-        ({"task": "chess"}, "supported are the models .* for the task translation"),
-        ({"name": "lstm"}, "supported are the models transformer, rnn_seq2seq, bahdanau, luong for the task trans"),
+        ({"task": "chess"}, "the task is 'chess': expected a model for translation"),
+        ({"name": "lstm"}, "the model is .lstm.; supported for the task translation are transformer, rnn_seq2seq, bahdanau, luong"),
         ({"name": "luong"}, "not a configuration this version understands"),
         ({"norm": "both"}, "norm is 'both': expected 'post' or 'pre'"),
         ({"beads": 2}, "not a configuration this version understands .*'beads'"),

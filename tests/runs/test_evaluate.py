@@ -10,14 +10,15 @@ from sacrebleu.metrics.chrf import CHRF
 from regard.attention import AttentionMap
 from regard.errors import ArgumentError, MissingExtraError
 from regard.runs.evaluate import evaluate
-from regard.runs.translator import Attention, Translator, load
+from regard.runs.load import load_translator
+from regard.runs.translator import Attention, Translator
 
 LONG = "two dogs play " * 30
 
 
 @pytest.fixture(scope="module")
 def translator(tiny_model) -> Translator:
-    return load(tiny_model.directory, device="cpu")
+    return load_translator(tiny_model.directory, device="cpu")
 
 
 def test_text_scores_are_sacrebleu_s(translator, tiny_model) -> None:

@@ -21,11 +21,12 @@ from regard.models.families import FAMILIES
 from regard.runs.averaging import average_models, average_run, last_checkpoints
 from regard.runs.ensembles import ensemble
 from regard.runs.evaluate import evaluate
+from regard.runs.load import load_translator
 from regard.runs.logs import log_listener
 from regard.runs.recipe import read_recipe
 from regard.runs.snapshots import snapshot_path, snapshot_steps
 from regard.runs.train import Run
-from regard.runs.translator import Translator, load
+from regard.runs.translator import Translator
 from regard.training import CheckpointStore, Event, StepDone, load_weights, unpack_weights
 
 SIZES = {
@@ -68,7 +69,7 @@ class Trained:
 
     @property
     def translator(self) -> Translator:
-        return load(self.directory, device="cpu")
+        return load_translator(self.directory, device="cpu")
 
     @property
     def losses(self) -> list[float]:

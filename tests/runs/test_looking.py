@@ -12,6 +12,7 @@ from regard.errors import ArgumentError
 from regard.insight import Reading, links, score_links
 from regard.insight.tokens import Role, Tokens, Word, parted
 from regard.recording import Recording
+from regard.runs.load import load_translator
 from regard.runs.looking import (
     Which,
     look_at_alignment,
@@ -23,7 +24,6 @@ from regard.runs.looking import (
     readings,
 )
 from regard.runs.recordings import TranslatorSubject
-from regard.runs.translator import load
 
 SOURCE, TARGET = "today two cats play", "heute spielen zwei Katzen"
 SELF, CAUSAL, CROSS = "encoder.layers.0.attention", "decoder.layers.0.attention", "decoder.layers.0.cross"
@@ -31,7 +31,7 @@ SELF, CAUSAL, CROSS = "encoder.layers.0.attention", "decoder.layers.0.attention"
 
 @pytest.fixture(scope="module")
 def subject(tiny_model) -> TranslatorSubject:
-    return TranslatorSubject(load(tiny_model.directory, device="cpu"))
+    return TranslatorSubject(load_translator(tiny_model.directory, device="cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 from regard.errors import ArgumentError, RecipeError
 from regard.models.families import FAMILIES
 from regard.runs.model_recipes import MODEL_RECIPES, LuongRecipe, TransformerRecipe
-from regard.runs.recipe import differences, make_recipe
+from regard.runs.recipe import make_recipe
+from regard.runs.recipe_files import differences
 
 DATA = {"source": "a", "target": "b"}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from regard.errors import RecipeError
-from regard.runs.recipe import differences, make_recipe, read_recipe, recipe_toml
+from regard.runs.recipe import make_recipe, read_recipe
+from regard.runs.recipe_files import differences, recipe_toml
 
 MINIMAL = {"data": {"source": "a.en", "target": "a.de"}}
 FOLDER = Path(__file__).parents[2] / "recipes"

@@ -13,9 +13,9 @@ import pytest
 
 from regard.decoding import Beam, ConstrainedBeam, NoRepeatNgram, Sampling
 from regard.errors import ArgumentError, DataError
+from regard.runs.load import load_translator
 from regard.runs.scoring import score_pairs
 from regard.runs.streaming import Line, Settings, read_chunks, translate_chunks, with_wishes
-from regard.runs.translator import load
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_standard_input_in_memory_is_read_too(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_answers_come_chunk_by_chunk_with_running_numbers(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     asked: list[int] = []
 
     def chunks() -> Iterator[list[str]]:
@@ -138,7 +138,7 @@ def test_answers_come_chunk_by_chunk_with_running_numbers(tiny_model) -> None:
 @pytest.mark.parametrize("search", [Beam(3, nbest=2), Sampling(1.5, samples=2)])
 def test_the_size_of_chunks_changes_nothing(tiny_model, search) -> None:
     settings = Settings(search, seed=4)
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     lines = [*tiny_model.sources, "", "dogs today", "two two two dogs cats one", "x"]
     results = []
     for size in (1, 4, 100):
@@ -149,7 +149,7 @@ def test_the_size_of_chunks_changes_nothing(tiny_model, search) -> None:
 
 
 def test_scoring_needs_a_target_for_each_source(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     with pytest.raises(ArgumentError, match="2 sources and 1 targets"):
         list(score_pairs(translator, ["a", "b"], ["c"]))
 
@@ -164,7 +164,7 @@ def test_prefixes_and_phrases_come_from_files_line_by_line(tiny_model, tmp_path:
     assert next(with_wishes([["a", "b", "c"]], prefixes))[2] == Line("c", "zwei ")
     same = next(with_wishes([["a", "b", "c"]], prefixes, prefixes))[0]
     assert same == Line("a", "heute", ("heute",))
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     answers = next(translate_chunks(translator, [[*chunks[0], *chunks[1]]], Settings(ConstrainedBeam(4))))
     texts = [answer.translations[0].text for answer in answers]
     assert texts[0].startswith("heute") and texts[2].startswith("zwei ")
@@ -179,7 +179,7 @@ def test_a_file_with_another_number_of_lines_is_refused(tmp_path: Path, count: i
 
 
 def test_a_wish_that_cannot_be_met_is_a_problem_of_its_line(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     lines = [Line("one dog sleeps"), Line("two cats play", "zwei " * 40), Line("one dog plays", "", ("ein " * 40,))]
     first, long, many = next(translate_chunks(translator, [lines], Settings(ConstrainedBeam(3))))
     assert first.translations[0].text == "ein Hund schläft" and first.problem is None
@@ -189,7 +189,7 @@ def test_a_wish_that_cannot_be_met_is_a_problem_of_its_line(tiny_model) -> None:
 
 
 def test_phrases_that_rules_do_not_allow_are_a_problem_of_their_line(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     settings = Settings(ConstrainedBeam(3), (NoRepeatNgram(1),))
     lines = [Line("one dog sleeps", "", ("ein",)), Line("two", "", ("zwei", "zwei")), Line("one dog sleeps"), Line("")]
     first, twice, free, empty = next(translate_chunks(translator, [lines], settings))

@@ -31,7 +31,8 @@ from regard.models.transformer import TransformerConfig, build_transformer
 from regard.runs.directory import Tokenizers
 from regard.runs.ensembles import ensemble
 from regard.runs.jobs import EXTRA_LENGTH
-from regard.runs.translator import Translator, load
+from regard.runs.load import load_translator
+from regard.runs.translator import Translator
 from regard.tasks.translation import collate_sources
 
 TEXTS = ["two dogs play", "one", "today one cat sleeps and two dogs play", "dogs", "cats cats cats cats cats", "x y"]
@@ -68,7 +69,7 @@ def deep(tokenizers) -> Translator:
 def double(deep, tiny_model, request) -> Translator:
     if request.param == "random":
         return deep
-    trained = load(tiny_model.directory, device="cpu")
+    trained = load_translator(tiny_model.directory, device="cpu")
     return Translator(trained.model.double(), trained.tokenizers, DECODING)
 
 
@@ -179,7 +180,7 @@ def test_score_of_a_text_is_what_the_model_gives_its_tokens(double: Translator) 
 
 
 def test_score_of_the_own_greedy_translation_is_its_log_probability(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     own = translator.translate(tiny_model.sources, beam=1)
     for found, values in zip(own, translator.score(tiny_model.sources, [one.text for one in own]), strict=True):
         assert sum(values) == pytest.approx(found.log_prob, abs=1e-5)
@@ -277,7 +278,7 @@ def test_errors_name_the_text(deep: Translator, tmp_path) -> None:
     with pytest.raises(ArgumentError, match="not empty"):
         deep.attention("dogs", "")
     with pytest.raises(CheckpointError, match="no such model directory"):
-        load(tmp_path / "nowhere")
+        load_translator(tmp_path / "nowhere")
 
 
 SEARCHES: list[Search] = [
@@ -353,7 +354,7 @@ def test_forbidden_tokens_are_not_said(double: Translator) -> None:
 
 
 def test_a_prefix_changes_what_follows_and_makes_room_for_itself(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     sources = ["one cat plays", "two cats play"]
     found = translator.translate(sources, prefixes=["heute", ""])
     assert found[0].text.startswith("heute ") and found[1].text == "zwei Katzen spielen"
@@ -368,7 +369,7 @@ def test_a_prefix_changes_what_follows_and_makes_room_for_itself(tiny_model) -> 
 
 
 def test_phrases_that_rules_do_not_allow_are_an_error_that_names_the_text(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     wishes = {"constraints": [["ein"], ["zwei", "zwei"]], "rules": [NoRepeatNgram(1)]}
     for ask in (translator.translate, translator.translate_nbest):
         with pytest.raises(ArgumentError, match="source 1: its phrases cannot be said under the rules given"):
@@ -377,7 +378,7 @@ def test_phrases_that_rules_do_not_allow_are_an_error_that_names_the_text(tiny_m
 
 
 def test_one_text_is_no_list_of_texts(tiny_model) -> None:
-    translator = load(tiny_model.directory, device="cpu")
+    translator = load_translator(tiny_model.directory, device="cpu")
     for ask in (lambda: translator.translate("dog"), lambda: translator.score(["dog"], "Hund")):
         with pytest.raises(ArgumentError, match="is one text; expected a list"):
             ask()
@@ -408,7 +409,7 @@ def test_an_ensemble_is_the_mean_of_its_members(tokenizers: Tokenizers, deep: Tr
 
 def test_members_of_an_ensemble_have_the_same_tokenizers(deep: Translator, tiny_model) -> None:
     with pytest.raises(ArgumentError, match="model 2 has another source tokenizer than model 1"):
-        ensemble([deep, load(tiny_model.directory, device="cpu")])
+        ensemble([deep, load_translator(tiny_model.directory, device="cpu")])
     with pytest.raises(ArgumentError, match="no translators"):
         ensemble([])
     with pytest.raises(ArgumentError, match="2 translators and 1 weights"):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from regard.runs.load import load_translator
 from regard.runs.streaming import Answer
-from regard.runs.translator import Translator, load
+from regard.runs.translator import Translator
 from regard.serving.app import Options, create_app
 from regard.serving.batching import Batcher
 from regard.serving.bounds import Bounds
@@ -22,7 +23,7 @@ Answering = Callable[[list[str], Options], Sequence[Answer]]
 
 @pytest.fixture(scope="module")
 def translator(tiny_model) -> Translator:
-    return load(tiny_model.directory, device="cpu")
+    return load_translator(tiny_model.directory, device="cpu")
 
 
 @contextmanager

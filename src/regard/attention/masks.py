@@ -163,8 +163,8 @@ class Near(Mask):
         """See `Mask.resolve`."""
         centre = extent.column(self.centre.detach(), "Near: centre").double()
         # brought into the table before they become integers, whose range is smaller; NaN sees nothing
-        start = torch.ceil(centre - self.radius).clamp(0, extent.keys).nan_to_num(extent.keys)
-        stop = torch.floor(centre + self.radius).clamp(-1, extent.keys - 1).nan_to_num(-1.0)
+        start = torch.ceil(centre - self.radius).nan_to_num(torch.inf).clamp(0, extent.keys)
+        stop = torch.floor(centre + self.radius).nan_to_num(-torch.inf).clamp(-1, extent.keys - 1)
         return Visibility(start=start.long(), stop=stop.long() + 1)
 
 

@@ -278,7 +278,8 @@ def zero_unseen(x: Tensor, visibility: Visibility, extent: Extent, *, always: bo
     """
     if all_seen(visibility, extent):
         return x
-    if not always and _is_harmless(x):  # then weights of 0 do the same, without a copy
+    # then weights of 0 do the same, without a copy; an exported graph can't look, and is given no others
+    if not always and (torch.compiler.is_exporting() or _is_harmless(x)):
         return x
     seen = visibility.seen_keys(extent.queries, extent.keys, extent.device)  # (B or 1, H or 1, K)
     if seen.shape[1] > 1:

@@ -13,8 +13,10 @@ from regard.cli.check_data import check_data
 from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
 from regard.cli.example import example
+from regard.cli.fill import fill
 from regard.cli.grouped_help import GroupedCommand
 from regard.cli.info import info
+from regard.cli.label import label
 from regard.cli.record import record
 from regard.cli.score import score
 from regard.cli.serve import serve
@@ -37,6 +39,8 @@ COMMANDS = (
     check_data,
     train,
     translate,
+    fill,
+    label,
     evaluate,
     score,
     attend,

@@ -12,7 +12,9 @@ from rich.text import Text
 from regard.cli.options import JsonOption, QuietOption, print_json, progress, say
 from regard.cli.train import recipe_from_options
 from regard.data.checks import Finding, Report, Severity
+from regard.errors import RecipeError
 from regard.runs.check import check_recipe
+from regard.runs.recipe import Recipe
 
 _STYLE = {Severity.error: "bold red", Severity.warning: "yellow", Severity.note: "cyan"}
 
@@ -69,9 +71,11 @@ def check_data(
         "valid_target": valid_target,
         "valid_pairs": valid_pairs,
     }
-    chosen = recipe_from_options(recipe, files, columns, settings or [], data)
+    parallel = recipe_from_options(recipe, files, columns, settings or [], data)
+    if not isinstance(parallel, Recipe):
+        raise RecipeError(f"{recipe}: its task is {parallel.task}: check-data judges parallel text, for translation")
     with progress(quiet) as show:
-        report = check_recipe(chosen, tokenizer=tokenizer, examples=limit_examples, clean=write_clean, progress=show)
+        report = check_recipe(parallel, tokenizer=tokenizer, examples=limit_examples, clean=write_clean, progress=show)
     if as_json:
         written = None if write_clean is None or report.spoiled else str(write_clean)
         print_json(report.to_json() | {"written": written})

@@ -21,10 +21,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from regard.data import Pair, ParallelText, open_reader, read_parallel, read_table
 from regard.errors import ArgumentError, DataError
 from regard.files import write_whole
-from regard.runs.translator import Translator, load
+from regard.runs.load import Opened, load_translator, open_model_directory
+from regard.runs.translator import Translator
 
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Directory made by `regard train`.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="Directory made by `regard train`, or of a Hugging Face model.", show_default=False
+    ),
 ]
 BeamOption = Annotated[int | None, typer.Option(min=1, help="Width of the beam, 1 for greedy; else the model's own.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
@@ -47,14 +51,25 @@ ColumnsOption = Annotated[
 
 
 def open_model(directory: Path, device: str, threads: int | None) -> Translator:
-    """Set the number of CPU threads and load a model.
+    """Set the number of CPU threads and load a model for translation.
+
+    Raises:
+        CheckpointError, RecipeError: as for `load_translator`.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return load_translator(directory, device=device)
+
+
+def open_any(directory: Path, device: str, threads: int | None) -> Opened:
+    """Set the number of CPU threads and load a model, whatever it is for.
 
     Raises:
         CheckpointError, RecipeError: as for `regard.load`.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    return load(directory, device=device)
+    return open_model_directory(directory, device=device)
 
 
 def read_pairs(source: Path | None, target: Path | None, pairs: Path | None, columns: str | None) -> ParallelText:

@@ -51,20 +51,11 @@ class TrainingDisplay:
     def start(self, run: Run, directory: Path) -> None:
         """Say what is about to be trained."""
         self._run, self._directory = run, directory
-        config = run.config
-        self.say(
-            f"{len(run.corpus.train):,} training pairs ({run.corpus.train.target_tokens:,} target tokens), "
-            f"{len(run.corpus.valid):,} for validation"
-        )
-        vocabulary = (
-            f"{config.target_vocabulary:,} tokens for both languages"
-            if run.tokenizers.joint
-            else f"{config.source_vocabulary:,} source and {config.target_vocabulary:,} target tokens"
-        )
+        for line in run.work.words():
+            self.say(line)
         together = f", {run.processes.count} processes" if run.processes.count > 1 else ""
-        self.say(
-            f"{config.words()}: {parameter_count(run.model):,} parameters, {vocabulary}, on {run.device}{together}"
-        )
+        parameters = parameter_count(run.model)
+        self.say(f"{run.work.config.words()}: {parameters:,} parameters, on {run.device}{together}")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -109,9 +100,9 @@ class TrainingDisplay:
             return
         self.say(f"peak memory {peak_memory() / 2**20:,.0f} MiB")
         self.say(f"the model is in {outcome.directory}; next:")
-        self.say(f"  regard translate {outcome.directory} < input > output")
-        if self._run is not None and self._run.validator.translator.attends:
-            self.say(f'  regard attend {outcome.directory} "a sentence"')
+        if self._run is not None:
+            for command in self._run.work.next_commands(outcome.directory):
+                self.say(f"  {command}")
 
     def _facts(self) -> str:
         seconds = sum(step.seconds for step in self._recent)
@@ -125,19 +116,16 @@ class TrainingDisplay:
         trained = f"  train: {self._facts()}" if self._recent else ""
         self.say(f"step {event.step:,} of {self._steps:,}: {figures}{best}{trained}")
         if self._run is not None:
-            for sample in self._run.validator.samples:
-                self.say(f"    {sample.source}\n    = {sample.reference}\n    → {sample.translation}")
+            for line in self._run.validator.shown():
+                self.say(line)
 
 
 def print_outlook(outlook: Outlook) -> None:
     """Print what a run would do."""
     table = Table(show_header=False, box=None, pad_edge=False)
-    source, target = outlook.vocabularies
     rows = {
         "parameters": f"{outlook.parameters:,}",
-        "vocabulary": f"{source:,} source, {target:,} target tokens",
-        "training part": f"{outlook.train_pairs:,} pairs, {outlook.target_tokens:,} target tokens",
-        "validation part": f"{outlook.valid_pairs:,} pairs",
+        **outlook.sizes,
         "batches an epoch": f"{outlook.batches:,}",
         "steps": f"{outlook.steps:,} (by {outlook.bound}, {outlook.epochs:.1f} epochs)",
         "speed": f"{outlook.seconds_per_step * 1000:,.0f} ms a step, {outlook.tokens_per_second:,.0f} target tokens/s",

@@ -14,8 +14,9 @@ import typer
 from regard.cli.options import JsonOption, QuietOption, finite, print_json, progress
 from regard.cli.progress import TrainingDisplay, print_outlook
 from regard.errors import ArgumentError, RecipeError
+from regard.runs.base_recipe import BaseRecipe
 from regard.runs.logs import log_listener, tensorboard_listener
-from regard.runs.recipe import Recipe, make_recipe, read_recipe
+from regard.runs.recipes import open_recipe, parse_recipe
 from regard.runs.train import Run
 
 
@@ -35,6 +36,10 @@ def train(
     valid_source: Annotated[Path | None, typer.Option(help="Validation sources; else some pairs are held out.")] = None,
     valid_target: Annotated[Path | None, typer.Option(help="Validation targets.")] = None,
     valid_pairs: Annotated[Path | None, typer.Option(help="The validation part as a table.")] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="Without a recipe: plain text, for a language model. Can be repeated (.gz, .jsonl too)."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run; runs/NAME if not given.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that the recipe's data paths are relative to.")] = None,
     settings: Annotated[
@@ -54,23 +59,29 @@ def train(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a translator, from a recipe or from two aligned files.
+    """Train a model: from a recipe, from two aligned files (a translator), or from plain text (a language model).
 
         regard train recipes/multi30k-en-de.toml --data path/to/multi30k
 
         regard train --source a.en --target a.de --out runs/en-de --minutes 20
 
+        regard train --text book.txt --out runs/book --minutes 10
+
         torchrun --nproc-per-node 2 -m regard train recipe.toml
 
-    The result is a directory: `regard translate runs/en-de < in > out`, `regard evaluate`, `regard attend`, or
-    `regard.load("runs/en-de")` in Python.
+    A recipe's `task` says what is learned: translation (if it has none), language_modelling, masked_language_modelling,
+    classification or tagging. The result is a directory for `regard translate`, `generate`, `fill` or `label`, for
+    `regard evaluate`, `regard attend`, `regard export`, or `regard.load("runs/en-de")` in Python.
 
     An interrupted run (Ctrl-C, a kill, a power cut) goes on where it was when the same command is given again; with a
     larger budget a finished run is extended. What is wrong with your data, `regard check-data` tells in full.
     """
     files = {"source": source, "target": target, "pairs": pairs, "valid_source": valid_source}
     files |= {"valid_target": valid_target, "valid_pairs": valid_pairs}
-    chosen = recipe_from_options(recipe, files, columns, settings or [], data)
+    if text:
+        chosen = _recipe_from_text(recipe, files, text, settings or [], data)
+    else:
+        chosen = recipe_from_options(recipe, files, columns, settings or [], data)
     overrides = {"minutes": minutes, "device": device, "threads": threads}
     if init_from is not None:
         overrides["init_from"] = str(init_from.absolute())
@@ -98,7 +109,7 @@ def train(
         raise typer.Exit(128 + signal.SIGINT)
 
 
-def _estimate(recipe: Recipe, directory: Path, display: TrainingDisplay, as_json: bool) -> None:
+def _estimate(recipe: BaseRecipe, directory: Path, display: TrainingDisplay, as_json: bool) -> None:
     """Say what a run would do; what has to be tokenised for that goes to a folder that is removed again."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ArgumentError("--dry-run: estimates one process; give it without torchrun")
@@ -116,7 +127,7 @@ def recipe_from_options(
     columns: str | None,
     settings: Sequence[str],
     data: Path | None,
-) -> Recipe:
+) -> BaseRecipe:
     """The recipe that a command line asks for: a file, or the files of the data themselves.
 
     Args:
@@ -138,14 +149,31 @@ def recipe_from_options(
             options = ", ".join("--" + key.replace("_", "-") for key in given)
             raise RecipeError(f"give a recipe or {options}, not both (--set data.source=… replaces a recipe's file)")
         folder = [] if data is None else [f"data.folder={json.dumps(str(data.absolute()), ensure_ascii=False)}"]
-        return read_recipe(recipe, [*folder, *settings])
+        return open_recipe(recipe, [*folder, *settings])
     if not any(key in given for key in ("source", "target", "pairs")):
-        raise RecipeError("no data: give a recipe, or --source and --target, or --pairs")
+        raise RecipeError("no data: give a recipe, or --source and --target, or --pairs, or --text")
     start = str((data or Path()).absolute())
-    return make_recipe({"data": given | {"folder": start}}, settings, origin="options")
+    return parse_recipe({"data": given | {"folder": start}}, settings, origin="options")
 
 
-def _override(recipe: Recipe, training: dict[str, Any]) -> Recipe:
+def _recipe_from_text(
+    recipe: Path | None, files: dict[str, Path | None], text: Sequence[Path], settings: Sequence[str], data: Path | None
+) -> BaseRecipe:
+    """The recipe of a language model of plain text, every other key as it is by default.
+
+    Raises:
+        RecipeError: a recipe or other files are given too, or a setting is wrong.
+    """
+    if recipe is not None or any(path is not None for path in files.values()):
+        raise RecipeError("--text goes without a recipe and without pairs (--set data.text=… replaces a recipe's file)")
+    content = {
+        "task": "language_modelling",
+        "data": {"text": [str(path) for path in text], "folder": str((data or Path()).absolute())},
+    }
+    return parse_recipe(content, settings, origin="options")
+
+
+def _override(recipe: BaseRecipe, training: dict[str, Any]) -> BaseRecipe:
     content = recipe.model_dump(exclude_none=True)
     content["training"] |= training
-    return make_recipe(content, origin="options")
+    return parse_recipe(content, origin="options")

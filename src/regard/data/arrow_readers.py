@@ -19,9 +19,13 @@ from regard.errors import DataError, MissingExtraError
 
 @dataclass(frozen=True)
 class ArrowTable(FileReader):
-    """Something with named columns that `pyarrow` reads; a column inside a struct has a dotted name."""
+    """Something with named columns that `pyarrow` reads; a column inside a struct has a dotted name.
+
+    Whole numbers are read as their digits if `whole_numbers` says so.
+    """
 
     columns: tuple[str, str]
+    whole_numbers: bool = False
 
     @abstractmethod
     def tables(self) -> Iterator[Any]:
@@ -38,7 +42,7 @@ class ArrowTable(FileReader):
                 first += len(sides[0])
 
     def _texts(self, table: Any, column: str, first: int, problems: dict[int, str]) -> list[str]:
-        cells = _column(table, column, self.path)
+        cells = _column(table, column, self.path, self.whole_numbers)
         try:
             return [(cell or "").strip() for cell in cells.to_pylist()]
         except UnicodeDecodeError:
@@ -134,7 +138,7 @@ def _names(fields: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{one.name}"
 
 
-def _column(table: Any, column: str, path: Path) -> Any:
+def _column(table: Any, column: str, path: Path, whole_numbers: bool) -> Any:
     """A column as a `pyarrow` array of strings; null inside a struct that is null."""
     _check_column(table.schema, column, path)
     if column in table.schema.names:
@@ -144,6 +148,8 @@ def _column(table: Any, column: str, path: Path) -> Any:
         cells = importlib.import_module("pyarrow.compute").struct_field(table.column(first), rest)
     types = importlib.import_module("pyarrow").types
     kind = cells.type.value_type if types.is_dictionary(cells.type) else cells.type
+    if whole_numbers and types.is_integer(kind):
+        return cells.cast("string")
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
         raise DataError(f"{path}: column {column!r} holds {cells.type}, expected text")
     return cells

@@ -28,6 +28,9 @@ NAMES: Final = {
 }
 """What the special tokens are called in the tokenizers of others."""
 
+MASKS: Final = ("[MASK]", "<mask>")
+"""What the token in place of a hidden one is called there."""
+
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
@@ -56,6 +59,7 @@ def given_contents(frame: dict[str, Any], name: str) -> Contents:
         bos=found["bos"],
         eos=found["eos"],
         unk=found["unk"],
+        mask=next((index for index in sorted(special) if pieces[index] in MASKS), None),
         normalizer=build_normalizer(rules, name),
         frame=_hide(frame, pieces, special, name) | {"normalizer": rest},
     )

@@ -24,7 +24,7 @@ from regard.errors import ArgumentError, DataError
 
 __all__ = ["Block", "PairReader", "Row", "open_reader", "pairs_of"]
 
-_NAMED: Final[dict[str, Callable[[Path, tuple[str, str]], PairReader]]] = {
+_NAMED: Final[dict[str, Callable[[Path, tuple[str, str], bool], PairReader]]] = {
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".parquet": ParquetFile,
@@ -40,6 +40,7 @@ def open_reader(
     target: str | None = None,
     pairs: str | None = None,
     columns: Sequence[int] | Sequence[str] = (1, 2),
+    whole_numbers: bool = False,
 ) -> PairReader:
     """Choose the reader for two files, or for one table of pairs; nothing is read yet.
 
@@ -49,6 +50,7 @@ def open_reader(
         target: target sentences, line by line with the source.
         pairs: instead of both, a table of pairs; its name says how it is read.
         columns: where source and target are in the table: two numbers from 1, or two names.
+        whole_numbers: read whole numbers as their digits, where a file tells numbers from text (labels of texts).
 
     Raises:
         ArgumentError: not exactly one of the two ways is given, or `columns` are not two numbers or two names.
@@ -64,16 +66,16 @@ def open_reader(
     path = folder / pairs
     if path.is_dir():
         if is_saved_dataset(path):
-            return SavedDataset(path, _needed(names, path))
+            return SavedDataset(path, _needed(names, path), whole_numbers)
         if any(path.glob("*.parquet")):
-            return ParquetFolder(path, _needed(names, path))
+            return ParquetFolder(path, _needed(names, path), whole_numbers)
         raise DataError(f"{path}: is a folder, but neither one saved by `datasets` nor one of Parquet files")
     plain = next((pairs.removesuffix(end) for end in SUFFIXES if pairs.endswith(end)), pairs)
     kind = Path(plain).suffix.lower()
     if kind in _WHOLE and is_compressed(pairs):
         raise DataError(f"{path}: {kind} files are compressed inside; decompress this one first")
     if kind in _NAMED:
-        return _NAMED[kind](path, _needed(names, path))
+        return _NAMED[kind](path, _needed(names, path), whole_numbers)
     if kind == ".csv":
         columns_of_csv = numbers if numbers is not None else names
         assert columns_of_csv is not None

@@ -2,14 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from regard.data.pairs import PairReader
 from regard.data.token_store import file_sha256
 from regard.errors import DataError
 
 
-def source_facts(readers: Sequence[PairReader]) -> list[dict[str, Any]]:
+class Reader(Protocol):
+    """What reads files, of pairs or of running text."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything it reads."""
+        ...
+
+
+def source_facts(readers: Sequence[Reader]) -> list[dict[str, Any]]:
     """Path, size, time and sha256 of each file that the readers read.
 
     Raises:
@@ -23,7 +31,7 @@ def source_facts(readers: Sequence[PairReader]) -> list[dict[str, Any]]:
 
 
 def changed_source(
-    known: list[dict[str, Any]], readers: Sequence[PairReader], say: Callable[[str], None] | None
+    known: list[dict[str, Any]], readers: Sequence[Reader], say: Callable[[str], None] | None
 ) -> str | None:
     """Which file is not what it was, in words; files that were only moved or touched are as they were.
 

@@ -152,9 +152,13 @@ class CommaTable(FileReader):
 
 @dataclass(frozen=True)
 class JsonLines(FileReader):
-    """A file with one JSON object a line; columns are keys, with a dot for each step into nested objects."""
+    """A file with one JSON object a line; columns are keys, with a dot for each step into nested objects.
+
+    Whole numbers are read as their digits if `whole_numbers` says so.
+    """
 
     columns: tuple[str, str]
+    whole_numbers: bool = False
 
     def blocks(self) -> Iterator[Block]:
         """Yield the two columns; empty lines are no rows."""
@@ -191,6 +195,8 @@ class JsonLines(FileReader):
                     )
                     value = value.encode("utf-8", "replace").decode()
                 sides[side] = value.strip()
+            elif self.whole_numbers and type(value) is int:
+                sides[side] = str(value)
             elif value is not None:
                 kind = type(value).__name__
                 problem = problem or f"{self.path}, line {line}: {column!r} should be a string, got {kind}"

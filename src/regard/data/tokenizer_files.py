@@ -37,6 +37,7 @@ class Contents:
         names: makes the name of each id, for display.
         surfaces: makes the bytes that each id adds to a decoded text.
         pad, bos, eos, unk: the ids of the specials.
+        mask: the id in place of a hidden token; None if there is none.
         normalizer: what is done to a text first.
         frame: the rest, of which the library's tokenizer is built.
     """
@@ -49,6 +50,7 @@ class Contents:
     bos: int
     eos: int
     unk: int
+    mask: int | None
     normalizer: Normalizer
     frame: dict[str, Any]
 
@@ -86,6 +88,7 @@ def trained_contents(frame: dict[str, Any], name: str) -> Contents:
         bos=1,
         eos=2,
         unk=3,
+        mask=None,
         normalizer=build_normalizer(rules, name),
         frame=frame | {"normalizer": rest},
     )

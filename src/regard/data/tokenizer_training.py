@@ -39,7 +39,12 @@ _NO_LIMIT = 2**31 - 1
 
 
 def train_tokenizer(
-    kind: Kind, lines: Iterable[str], vocab_size: int | None = None, normalize: Sequence[Rule] = ()
+    kind: Kind,
+    lines: Iterable[str],
+    vocab_size: int | None = None,
+    normalize: Sequence[Rule] = (),
+    *,
+    strip: bool = True,
 ) -> Tokenizer:
     """Learn a tokenizer from `lines`; the same lines give the same tokenizer, byte for byte.
 
@@ -58,6 +63,8 @@ def train_tokenizer(
         vocab_size: the most ids there may be, specials included. None is 10 000 for `bpe` and `unigram`, no limit
             otherwise. A small text can give fewer: read `Tokenizer.vocab_size`.
         normalize: what is done to every text first, in this order: "nfc", "nfkc", "lower".
+        strip: whether white space at the ends of each text is no part of it, as for sentences (`Tokenizer.encode`);
+            False for running text (`Tokenizer.encode_text`), of which the parts given are as long as is convenient.
 
     Raises:
         ArgumentError: the kind or a rule is unknown, or `vocab_size` is too small; the message says the least that
@@ -68,14 +75,14 @@ def train_tokenizer(
         raise ArgumentError(f"kind: got {kind!r}, expected 'bpe', 'unigram', 'word' or 'char'")
     rules = rules_of(normalize)
     normalizer = Normalizer(rules)
-    text = [normalizer(stripped) for line in lines if (stripped := line.strip())]
+    text = [normalizer(line.strip() if strip else line) for line in lines if line.strip()]
     if not text:
         raise DataError(f"there is no text to train a {kind} tokenizer on: every line is empty")
     match kind:
         case "bpe":
-            return _finish(_train_bpe(text, vocab_size), rules)
+            return _finish(_train_bpe(text, vocab_size, strip), rules)
         case "unigram":
-            return _finish(_train_unigram(text, vocab_size), rules)
+            return _finish(_train_unigram(text, vocab_size, strip), rules)
         case "word":
             split = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
             tokenizer = _finish(_train_table(kind, text, vocab_size, split, MIN_FREQUENCY), rules)
@@ -107,10 +114,13 @@ def _train_table(
     return _frame(inner)
 
 
-def _train_bpe(text: list[str], vocab_size: int | None) -> dict[str, Any]:
-    """The file of a byte-pair tokenizer."""
+def _train_bpe(text: list[str], vocab_size: int | None, sentences: bool) -> dict[str, Any]:
+    """The file of a byte-pair tokenizer; each of `sentences` begins with a space, running text doesn't."""
     alphabet, rare, size = _subword_sizes("bpe", text, vocab_size)
     inner = _subwords(models.BPE(unk_token="<unk>", byte_fallback=True))
+    first_space = inner.normalizer
+    if not sentences:
+        inner.normalizer = None
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=MIN_FREQUENCY,
@@ -126,18 +136,21 @@ def _train_bpe(text: list[str], vocab_size: int | None) -> dict[str, Any]:
     # end in its place ends the part.
     ends = str.maketrans(dict.fromkeys(rare, "\n"))
     inner.train_from_iterator((line.translate(ends) for line in text), trainer)
+    inner.normalizer = first_space
     return _frame(inner)
 
 
-def _train_unigram(text: list[str], vocab_size: int | None) -> dict[str, Any]:
-    """The file of a unigram tokenizer."""
+def _train_unigram(text: list[str], vocab_size: int | None, sentences: bool) -> dict[str, Any]:
+    """The file of a unigram tokenizer; as `_train_bpe`."""
     alphabet, rare, size = _subword_sizes("unigram", text, vocab_size)
     inner = _subwords(models.Unigram())
     ends = str.maketrans(dict.fromkeys(rare, "\n"))  # as above
     split = pre_tokenizers.Sequence([inner.pre_tokenizer, pre_tokenizers.Split("\n", "removed")])
     words: Counter[str] = Counter()
     for line in text:
-        words.update(word for word, _ in split.pre_tokenize_str(inner.normalizer.normalize_str(line.translate(ends))))
+        ready = line.translate(ends)
+        ready = inner.normalizer.normalize_str(ready) if sentences else ready
+        words.update(word for word, _ in split.pre_tokenize_str(ready))
     first = [*SPECIALS, *BYTES]
     pieces = learn_unigram(words, alphabet, size - len(first), LONGEST_PIECE, MIN_FREQUENCY)
     ranked = sorted((-round(score, _SCORE_DIGITS), piece) for piece, score in pieces)

@@ -8,9 +8,10 @@
 | `char`    | one a character (code point); unknown ones `<unk>`   | the text, if every character is known  |
 | `given`   | those of a tokenizer of others (`read_tokenizer`)    | what that tokenizer keeps of the text  |
 
-White space at both ends of a text is removed (`str.strip`). Otherwise a text is only normalised as the tokenizer was
-asked to (`train_tokenizer(…, normalize=…)`), or as a given tokenizer says; runs of spaces stay (`bpe`, `unigram`,
-`char`). Where a text is normalised, the table speaks of the normalised text.
+`encode` and `decode` are for a sentence: white space at both ends is removed (`str.strip`). `encode_text` and `text_of`
+are for running text, of which nothing is removed, line ends included. Otherwise a text is only normalised as the
+tokenizer was asked to (`train_tokenizer(…, normalize=…)`), or as a given tokenizer says; runs of spaces stay (`bpe`,
+`unigram`, `char`). Where a text is normalised, the table speaks of the normalised text.
 
 Ids 0 to 3 of a trained tokenizer are `<pad> <bos> <eos> <unk>`. Special tokens are never found in a text: `<bos>` or
 `<0x41>` typed by a user are ordinary characters. The saved file is one that `tokenizers.Tokenizer.from_file` reads, and
@@ -57,6 +58,7 @@ class Tokenizer:
         content: the JSON text of its file.
         vocab_size: how many ids there are, the specials among them; it can be less than what was asked for.
         pad_id, bos_id, eos_id, unk_id: the ids of the specials.
+        mask_id: the id in place of a hidden token; None where a tokenizer has none, as those that are trained here.
         notes: what `read_tokenizer` changed in a given tokenizer, a sentence each.
     """
 
@@ -83,6 +85,7 @@ class Tokenizer:
         self.bos_id = self._contents.bos
         self.eos_id = self._contents.eos
         self.unk_id = self._contents.unk
+        self.mask_id = self._contents.mask
         self.notes = tuple(notes)
         self._marks = self.kind in ("bpe", "unigram")  # their ▁ is always a space
 
@@ -104,7 +107,36 @@ class Tokenizer:
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the ids of each text, as `encode` does, on several threads."""
-        return self._encode_ready([self._prepared(text.strip()) for text in texts])
+        return self._encode_ready(self._inner, [self._prepared(text.strip()) for text in texts])
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of running text, or of a part of it, without specials; nothing is stripped.
+
+        A trained tokenizer of subwords puts no space in front, so ids of parts can be put together, and
+        `text_of(encode_text(text))` is the text, whatever it is (for `char`, if every character is known). A given
+        tokenizer does what it does with any text.
+
+        Raises:
+            ArgumentError: `text` holds a surrogate, so it is not Unicode text.
+        """
+        return self.encode_texts([text])[0]
+
+    def encode_texts(self, texts: Iterable[str]) -> list[list[int]]:
+        """Return the ids of each text, as `encode_text` does, on several threads."""
+        inner = self._continuing if self._marks else self._inner
+        return self._encode_ready(inner, [self._prepared(text) for text in texts])
+
+    def text_of(self, ids: Sequence[int]) -> bytes:
+        """Return the UTF-8 text of `ids`, a part of running text, of which nothing is trimmed.
+
+        Specials add nothing, and `<unk>` adds U+FFFD. The bytes need not be valid UTF-8: a character can be divided
+        between ids, so between parts of a text too.
+
+        Raises:
+            ArgumentError: an id is not in the vocabulary.
+        """
+        self._check(ids)
+        return b"".join([self.surfaces[index] for index in ids])
 
     def _prepared(self, text: str) -> str:
         """The text as the inner tokenizer gets it: normalised, and without what hides special tokens."""
@@ -115,21 +147,21 @@ class Tokenizer:
                 raise not_text(text) from error
         return text.replace(HIDDEN, REPLACEMENT) if self.kind == "given" else text
 
-    def _encode_ready(self, ready: list[str]) -> list[list[int]]:
+    def _encode_ready(self, inner: tokenizers.Tokenizer, ready: list[str]) -> list[list[int]]:
         try:
-            batch = [each.ids for each in self._inner.encode_batch_fast(ready, add_special_tokens=False)]
+            batch = [each.ids for each in inner.encode_batch_fast(ready, add_special_tokens=False)]
         except (TypeError, UnicodeEncodeError) as error:
             raise next(not_text(text) for text in ready if not _is_text(text)) from error
         if self._marks:
             for index, text in enumerate(ready):
                 if SPACE_MARK in text:
-                    batch[index] = self._encode_with_marks(text)
+                    batch[index] = self._encode_with_marks(inner, text)
         return batch
 
-    def _encode_with_marks(self, text: str) -> list[int]:
+    def _encode_with_marks(self, inner: tokenizers.Tokenizer, text: str) -> list[int]:
         """Encode a text that holds the character ▁ itself, which the pieces use for the space: as its bytes."""
         first, *others = text.split(SPACE_MARK)
-        ids = list(self._inner.encode(first, add_special_tokens=False).ids)
+        ids = list(inner.encode(first, add_special_tokens=False).ids)
         for part in others:
             ids += _MARK_BYTES
             ids += self._continuing.encode(part, add_special_tokens=False).ids
@@ -137,7 +169,7 @@ class Tokenizer:
 
     @cached_property
     def _continuing(self) -> tokenizers.Tokenizer:
-        """The same subword tokenizer for the middle of a text: it puts no space in front."""
+        """The same subword tokenizer for running text and the middle of a sentence: it puts no space in front."""
         return build(self.frame | {"normalizer": None}, "the tokenizer")
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -206,7 +238,7 @@ class Tokenizer:
         text = text.strip()
         ready = self._prepared(text)
         if self._marks:  # here the normalised text and the decoded one are the same
-            spans = self.spans(self._encode_ready([ready])[0])
+            spans = self.spans(self._encode_ready(self._inner, [ready])[0])
         else:
             try:
                 found = self._inner.encode(ready, add_special_tokens=False)
@@ -267,8 +299,7 @@ class Tokenizer:
 
     def _escaped(self, ids: Sequence[int]) -> str:
         """The text of `ids`, each invalid byte as a surrogate."""
-        self._check(ids)
-        return b"".join([self.surfaces[index] for index in ids]).decode("utf-8", "surrogateescape")
+        return self.text_of(ids).decode("utf-8", "surrogateescape")
 
 
 def _is_text(text: str) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from regard.decoding.hypothesis import Hypothesis, hypothesis
+from regard.decoding.hypothesis import Hypothesis
 from regard.decoding.protocol import StepModel, check_best, first_tokens, length_limits, next_log_probs
+from regard.decoding.said import Said, collected, wide
 from regard.layers.state import State
 
 
@@ -36,41 +39,33 @@ def greedy(
         ArgumentError: limits out of range; a state that is not from `start`; log-probabilities that are
             NaN, +inf or of a wrong shape.
     """
+    steps = greedy_steps(model, state, bos=bos, eos=eos, max_length=max_length, min_length=min_length)
+    return [found for (found,) in collected(steps, first_tokens(state, bos).shape[0], 1, eos)]
+
+
+@torch.no_grad()
+def greedy_steps(
+    model: StepModel, state: State, *, bos: int, eos: int, max_length: int | Tensor, min_length: int = 0
+) -> Iterator[Said]:
+    """What `greedy` finds, step by step: each is computed when it is asked for.
+
+    Arguments and errors as for `greedy`; errors come with the first step.
+    """
     tokens = first_tokens(state, bos)
     limits = length_limits(max_length, min_length, tokens)
-    count = tokens.shape[0]
-    rows = torch.arange(count, device=tokens.device)
-    history: list[tuple[Tensor, Tensor, Tensor]] = []  # per step: rows, tokens, log-probabilities
+    rows = torch.arange(tokens.shape[0], device=tokens.device)
     step = 0
-    with torch.no_grad():
-        while rows.shape[0]:
-            log_probs, state = next_log_probs(model, tokens, state, eos if step < min_length else None)
-            best, tokens = log_probs.max(dim=1)  # the first of equals
-            check_best(best, step)
-            best = best.to(torch.promote_types(best.dtype, torch.float32))
-            possible = best > -torch.inf
-            history.append((rows, tokens.where(possible, -1), best.where(possible, 0)))
-            step += 1
-            going = possible & (tokens != eos) & (limits > step)
-            if not bool(going.all()):
-                kept = going.nonzero().squeeze(1)
-                rows, tokens, limits = rows[kept], tokens[kept], limits[kept]
-                if rows.shape[0]:
-                    state = state.select_sentences(kept).select_hypotheses(kept)
-    return _collect(history, count, eos)
-
-
-def _collect(history: list[tuple[Tensor, Tensor, Tensor]], count: int, eos: int) -> list[Hypothesis]:
-    if not history:
-        return []
-    shape = (count, len(history))
-    tokens = history[0][1].new_full(shape, -1)  # -1: nothing generated
-    log_probs = history[0][2].new_zeros(shape)
-    totals = log_probs.new_zeros(count)
-    for step, (rows, chosen, best) in enumerate(history):
-        tokens[rows, step] = chosen
-        log_probs[rows, step] = best
-        totals[rows] += best
-    lengths = (tokens >= 0).sum(1).tolist()
-    sentences = zip(lengths, tokens.tolist(), log_probs.tolist(), totals.tolist(), strict=True)
-    return [hypothesis(ids[:n], terms[:n], total, total, eos) for n, ids, terms, total in sentences]
+    while rows.shape[0]:
+        log_probs, state = next_log_probs(model, tokens, state, eos if step < min_length else None)
+        best, tokens = log_probs.max(dim=1)  # the first of equals
+        check_best(best, step)
+        best = wide(best)
+        possible = best > -torch.inf
+        yield Said(rows, torch.zeros_like(rows), tokens.where(possible, -1), best.where(possible, 0))
+        step += 1
+        going = possible & (tokens != eos) & (limits > step)
+        if not bool(going.all()):
+            kept = going.nonzero().squeeze(1)
+            rows, tokens, limits = rows[kept], tokens[kept], limits[kept]
+            if rows.shape[0]:
+                state = state.select_sentences(kept).select_hypotheses(kept)

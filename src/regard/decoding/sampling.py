@@ -9,7 +9,7 @@ the sample's number, the step and the token's id, and of nothing else: Philox, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from regard.decoding.filters import Filter
-from regard.decoding.hypothesis import Hypothesis, hypothesis
+from regard.decoding.hypothesis import Hypothesis
 from regard.decoding.limits import Limits
 from regard.decoding.protocol import StepModel, check_best, first_tokens, length_limits, next_log_probs
+from regard.decoding.said import Said, collected, wide
 from regard.errors import ArgumentError
 from regard.layers.state import State
 
@@ -55,7 +56,12 @@ class Sampling:
 
     def run(self, model: StepModel, state: State, limits: Limits) -> list[list[Hypothesis]]:
         """`samples` hypotheses for each sentence, in the order of their numbers; `limits.keys` are their keys."""
-        return sample(
+        steps = self.steps(model, state, limits)
+        return collected(steps, first_tokens(state, limits.bos).shape[0], self.samples, limits.eos)
+
+    def steps(self, model: StepModel, state: State, limits: Limits) -> Iterator[Said]:
+        """See `Stepwise`."""
+        return sample_steps(
             model,
             state,
             keys=limits.keys,
@@ -114,6 +120,39 @@ def sample(
         ArgumentError: keys, limits, temperature or samples out of range; a state that is not from `start`;
             log-probabilities that are NaN, +inf or of a wrong shape.
     """
+    steps = sample_steps(
+        model,
+        state,
+        keys=keys,
+        bos=bos,
+        eos=eos,
+        max_length=max_length,
+        min_length=min_length,
+        temperature=temperature,
+        filters=filters,
+        samples=samples,
+    )
+    return collected(steps, first_tokens(state, bos).shape[0], samples, eos)
+
+
+@torch.no_grad()
+def sample_steps(
+    model: StepModel,
+    state: State,
+    *,
+    keys: Sequence[int],
+    bos: int,
+    eos: int,
+    max_length: int | Tensor,
+    min_length: int = 0,
+    temperature: float = 1.0,
+    filters: Sequence[Filter] = (),
+    samples: int = 1,
+) -> Iterator[Said]:
+    """What `sample` draws, step by step: each is computed when it is asked for.
+
+    Arguments and errors as for `sample`; errors come with the first step.
+    """
     _check(temperature, samples)
     tokens = first_tokens(state, bos)
     sentences, device = tokens.shape[0], tokens.device
@@ -122,44 +161,41 @@ def sample(
             f"keys: {len(keys)} for {sentences} sentences; expected one for each, integers from 0 to 2^64 - 1"
         )
     limits = length_limits(max_length, min_length, tokens)
-    said = _Said(sentences, samples, eos, device)
     # One row per sentence, one slot per sample: (A, W). A slot whose sample is done is fed `eos`, and not looked at.
     rows = torch.arange(sentences, device=device)
     numbers = torch.arange(samples, device=device).expand(sentences, samples)
     alive = torch.ones_like(numbers, dtype=torch.bool)
     step = 0
-    with torch.no_grad():
-        while rows.shape[0]:
-            log_probs, state = next_log_probs(model, tokens, state, eos if step < min_length else None)
-            if step == 0 and samples > 1:  # one row for each sentence so far
-                parents = torch.arange(sentences, device=device).repeat_interleave(samples)
-                log_probs, state = log_probs[parents], state.select_hypotheses(parents)
-            slots = alive.flatten().nonzero().squeeze(1)  # (L,)
-            row, number = rows.repeat_interleave(alive.shape[1])[slots], numbers.flatten()[slots]
-            own = log_probs[slots]
-            best = own.amax(1)
-            check_best(best, step)
-            possible = best > -torch.inf
-            of_rows = [keys[i] for i in row.tolist()]
-            chosen = _draw(own, of_rows, number.tolist(), step, temperature, filters)
-            terms = own.gather(1, chosen[:, None])[:, 0]
-            said.add(row, number, chosen.where(possible, -1), terms.where(possible, 0))
+    while rows.shape[0]:
+        log_probs, state = next_log_probs(model, tokens, state, eos if step < min_length else None)
+        if step == 0 and samples > 1:  # one row for each sentence so far
+            parents = torch.arange(sentences, device=device).repeat_interleave(samples)
+            log_probs, state = log_probs[parents], state.select_hypotheses(parents)
+        slots = alive.flatten().nonzero().squeeze(1)  # (L,)
+        row, number = rows.repeat_interleave(alive.shape[1])[slots], numbers.flatten()[slots]
+        own = log_probs[slots]
+        best = own.amax(1)
+        check_best(best, step)
+        possible = best > -torch.inf
+        of_rows = [keys[i] for i in row.tolist()]
+        chosen = _draw(own, of_rows, number.tolist(), step, temperature, filters)
+        terms = wide(own.gather(1, chosen[:, None])[:, 0])
+        yield Said(row, number, chosen.where(possible, -1), terms.where(possible, 0))
 
-            step += 1
-            going = possible & (chosen != eos) & (limits[row] > step)
-            tokens = torch.full_like(alive, eos, dtype=torch.int64).flatten()
-            tokens[slots] = chosen
-            if not bool(going.all()):
-                alive = alive.flatten().index_put((slots,), going).view(alive.shape)
-                kept, order = _compact(alive)
-                if not kept.shape[0]:
-                    break
-                parents = (kept[:, None] * alive.shape[1] + order).flatten()
-                tokens = tokens[parents]
-                rows = rows[kept]
-                numbers, alive = (each[kept].gather(1, order) for each in (numbers, alive))
-                state = state.select_sentences(kept).select_hypotheses(parents)
-    return said.collected()
+        step += 1
+        going = possible & (chosen != eos) & (limits[row] > step)
+        tokens = torch.full_like(alive, eos, dtype=torch.int64).flatten()
+        tokens[slots] = chosen
+        if not bool(going.all()):
+            alive = alive.flatten().index_put((slots,), going).view(alive.shape)
+            kept, order = _compact(alive)
+            if not kept.shape[0]:
+                break
+            parents = (kept[:, None] * alive.shape[1] + order).flatten()
+            tokens = tokens[parents]
+            rows = rows[kept]
+            numbers, alive = (each[kept].gather(1, order) for each in (numbers, alive))
+            state = state.select_sentences(kept).select_hypotheses(parents)
 
 
 def tempered(log_probs: Tensor, temperature: float, filters: Sequence[Filter]) -> Tensor:
@@ -222,42 +258,6 @@ def _compact(alive: Tensor) -> tuple[Tensor, Tensor]:
     kept = counts.nonzero().squeeze(1)
     width = int(counts.max()) if counts.numel() else 0
     return kept, alive[kept].to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
-
-
-class _Said:
-    """What has been drawn: for each step which samples, their tokens and the model's own log-probabilities."""
-
-    def __init__(self, sentences: int, samples: int, eos: int, device: torch.device) -> None:
-        self._shape = sentences, samples
-        self._eos = eos
-        self._device = device
-        self._steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-
-    def add(self, rows: Tensor, numbers: Tensor, tokens: Tensor, terms: Tensor) -> None:
-        """A step: sentences, numbers of samples, tokens (−1: none was possible) and log-probabilities, all (L,)."""
-        terms = terms.to(torch.promote_types(terms.dtype, torch.float32))
-        self._steps.append((rows, numbers, tokens, terms))
-
-    def collected(self) -> list[list[Hypothesis]]:
-        """All samples of all sentences."""
-        if not self._steps:
-            return [[] for _ in range(self._shape[0])]
-        shape = (*self._shape, len(self._steps))
-        tokens = torch.full(shape, -1, dtype=torch.int64, device=self._device)
-        terms = self._steps[0][3].new_zeros(shape)
-        totals = terms.new_zeros(self._shape)
-        for step, (rows, numbers, chosen, log_probs) in enumerate(self._steps):
-            tokens[rows, numbers, step] = chosen
-            terms[rows, numbers, step] = log_probs
-            totals[rows, numbers] += log_probs
-        lengths = (tokens >= 0).sum(2).tolist()
-        return [
-            [
-                hypothesis(ids[:n], log_probs[:n], total, total, self._eos)
-                for ids, log_probs, total, n in zip(*sentence, strict=True)
-            ]
-            for sentence in zip(tokens.tolist(), terms.tolist(), totals.tolist(), lengths, strict=True)
-        ]
 
 
 def _check(temperature: float, samples: int) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
 from regard.decoding.beam import best_sequences
 from regard.decoding.beam_loop import BeamRules
-from regard.decoding.greedy import greedy
+from regard.decoding.greedy import greedy, greedy_steps
 from regard.decoding.hypothesis import Hypothesis
 from regard.decoding.limits import Limits
 from regard.decoding.penalties import Average, LengthPenalty
 from regard.decoding.protocol import StepModel
+from regard.decoding.said import Said
 from regard.decoding.stopping import Stopping, WhenBehind
 from regard.layers.state import State
 
@@ -44,6 +46,15 @@ class Search(Protocol):
         ...
 
 
+@runtime_checkable
+class Stepwise(Protocol):
+    """A search that goes token by token and never comes back, so that what it finds can be shown as it comes."""
+
+    def steps(self, model: StepModel, state: State, limits: Limits) -> Iterator[Said]:
+        """What `run` finds, one step at a time, each computed when it is asked for; errors come with the first."""
+        ...
+
+
 @dataclass(frozen=True)
 class Greedy:
     """The most probable token, step by step; see `greedy`. One hypothesis, its score the log-probability."""
@@ -66,6 +77,17 @@ class Greedy:
             min_length=limits.min_length,
         )
         return [[one] for one in found]
+
+    def steps(self, model: StepModel, state: State, limits: Limits) -> Iterator[Said]:
+        """See `Stepwise`."""
+        return greedy_steps(
+            model,
+            state,
+            bos=limits.bos,
+            eos=limits.eos,
+            max_length=limits.max_length,
+            min_length=limits.min_length,
+        )
 
 
 @dataclass(frozen=True)

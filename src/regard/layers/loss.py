@@ -1,6 +1,6 @@
 """Cross-entropy over a large vocabulary without ever holding all logits."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from regard.attention.precision import own_precision
 CHUNK = 1 << 21
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Σ_n cross-entropy(weight · hidden_n, target_n), label-smoothed, a chunk of positions at a time.
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, bias: Tensor | None = None
+) -> Tensor:
+    """Σ_n cross-entropy(weight · hidden_n + bias, target_n), label-smoothed, a chunk of positions at a time.
 
     The smoothed target is (1 − ε) on the true token plus ε / V on every one (Szegedy et al. 2016, section 7), as in
     `torch.nn.functional.cross_entropy`. The gradient is computed in the forward pass, while a chunk's logits are in
@@ -27,46 +29,62 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, smooth
         weight: output embedding (V, E); it may be wider than `hidden`.
         targets: (N,) int64.
         smoothing: ε, from 0 to 1.
+        bias: of the logits, (V,).
 
     Returns:
         The sum over positions, a scalar in float32 or wider; divide it by the number of target tokens.
-        Differentiable once in `hidden` and `weight`.
+        Differentiable once in `hidden`, `weight` and `bias`.
     """
     device = hidden.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
-    needed = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (hidden, weight, bias))
     with own_precision(hidden.device):
         if not needed:
-            return _chunked(hidden, weight.to(hidden.dtype), targets, smoothing, None, None)
-        loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, smoothing)  # type: ignore[no-untyped-call]
+            return _chunked(hidden, weight.to(hidden.dtype), bias, targets, smoothing, None)
+        loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing)  # type: ignore[no-untyped-call]
     return loss
+
+
+class _Gradients(NamedTuple):
+    """What a pass fills in."""
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        hidden_grad = torch.empty_like(hidden, memory_format=torch.contiguous_format)
-        # a sum over chunks: in half precision each addition would cost digits
-        weight_grad = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-        loss = _chunked(hidden, weight.to(hidden.dtype), targets, smoothing, hidden_grad, weight_grad)
-        ctx.save_for_backward(hidden_grad, weight_grad.to(weight.dtype))
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+    ) -> Tensor:
+        # sums over chunks: in half precision each addition would cost digits
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        into = _Gradients(
+            torch.empty_like(hidden, memory_format=torch.contiguous_format),
+            torch.zeros_like(weight, dtype=wide),
+            None if bias is None else torch.zeros_like(bias, dtype=wide),
+        )
+        loss = _chunked(hidden, weight.to(hidden.dtype), bias, targets, smoothing, into)
+        of_bias = None if bias is None or into.bias is None else into.bias.to(bias.dtype)
+        ctx.save_for_backward(into.hidden, into.weight.to(weight.dtype), of_bias)
         return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grad.to(hidden_grad.dtype), weight_grad * grad.to(weight_grad.dtype), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        found = (None if x is None else x * grad.to(x.dtype) for x in ctx.saved_tensors)
+        return (*found, None, None)
 
 
 def _chunked(
     hidden: Tensor,
     weight: Tensor,
+    bias: Tensor | None,
     targets: Tensor,
     smoothing: float,
-    hidden_grad: Tensor | None,
-    weight_grad: Tensor | None,
+    into: _Gradients | None,
 ) -> Tensor:
     vocabulary = weight.shape[0]
     size = max(16, CHUNK // vocabulary)
@@ -75,6 +93,8 @@ def _chunked(
         rows = slice(start, start + size)
         x, y = hidden[rows], targets[rows, None]
         logits = (x @ weight.T).to(loss.dtype)  # (n, V)
+        if bias is not None:
+            logits += bias
         # relative to the row's largest, so that one exponential gives both the normaliser and the gradient
         logits -= logits.amax(-1, keepdim=True)
         loss -= (1 - smoothing) * logits.gather(1, y).sum()
@@ -82,17 +102,19 @@ def _chunked(
             loss -= smoothing / vocabulary * logits.sum()
         mass = logits.exp_().sum(-1, keepdim=True)
         loss += mass.log().sum()
-        if hidden_grad is None or weight_grad is None:
+        if into is None:
             continue
         # ∂/∂logits: softmax − smoothed target
         grad = logits.div_(mass)
         if smoothing:
             grad.sub_(smoothing / vocabulary)
         grad.scatter_add_(1, y, grad.new_full((1, 1), smoothing - 1).expand_as(y))
+        if into.bias is not None:
+            into.bias.add_(grad.sum(0))
         grad = grad.to(hidden.dtype)
-        torch.mm(grad, weight, out=hidden_grad[rows])
-        if grad.dtype == weight_grad.dtype:
-            weight_grad.addmm_(grad.T, x)
+        torch.mm(grad, weight, out=into.hidden[rows])
+        if grad.dtype == into.weight.dtype:
+            into.weight.addmm_(grad.T, x)
         else:
-            weight_grad += grad.T @ x
+            into.weight.add_(grad.T @ x)
     return loss

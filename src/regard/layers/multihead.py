@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from regard.attention import Bias, Factor, Mask, ScaledDot, Score, attend
 from regard.errors import ArgumentError
 from regard.layers.makers import Maker, as_maker
+from regard.layers.rotary import Rotation
 
 SCALED_DOT = ScaledDot()
 
@@ -79,14 +80,16 @@ class MultiHeadAttention(nn.Module):
 
     Args:
         width: E of input and output.
-        heads: H, which divides E (head width D = E / H).
+        heads: H.
         key_heads: G, which divides H; None is H.
+        head_width: D; None is E / H, which H must divide.
         score: a score, or the module that makes it.
         position_bias: what is added to the scores, or the module that makes it.
         softcap: c: scores become c · tanh(score / c).
         sink: a logit for each head that takes part in the softmax and has no value, or the module that makes them.
         dropout: probability of dropping an attention weight in training.
-        bias: whether the projections have one.
+        bias: whether the projections of queries, keys and values have one.
+        output_bias: whether W^O has one; None is `bias`.
 
     Raises:
         ArgumentError: the sizes don't divide, or an argument is of another kind.
@@ -98,27 +101,33 @@ class MultiHeadAttention(nn.Module):
         heads: int,
         *,
         key_heads: int | None = None,
+        head_width: int | None = None,
         score: Score | Maker[Score] = SCALED_DOT,
         position_bias: Bias | Maker[Bias] | None = None,
         softcap: float | None = None,
         sink: Tensor | Maker[Tensor] | None = None,
         dropout: float = 0.0,
         bias: bool = True,
+        output_bias: bool | None = None,
     ) -> None:
         super().__init__()
         groups = heads if key_heads is None else key_heads
-        if heads < 1 or width % heads:
+        if heads < 1 or (head_width is None and width % heads):
             raise ArgumentError(f"heads must divide the width {width}, and {heads} doesn't")
         if groups < 1 or heads % groups:
             raise ArgumentError(f"key_heads must divide the {heads} heads, and {groups} doesn't")
-        self.heads, self.key_heads, self.head_width = heads, groups, width // heads
+        if head_width is not None and head_width < 1:
+            raise ArgumentError(f"head_width must be 1 or more, not {head_width}")
+        self.heads, self.key_heads = heads, groups
+        self.head_width = width // heads if head_width is None else head_width
         self.input = nn.Linear(width, (heads + 2 * groups) * self.head_width, bias=bias)
         self.score = as_maker("score", score, Score)
         self.position_bias = None if position_bias is None else as_maker("position_bias", position_bias, Bias)
         self.softcap = softcap
         self.sink = None if sink is None else as_maker("sink", sink, Tensor)
         self.operator = Attend(dropout)
-        self.output = nn.Linear(width, width, bias=bias)
+        with_bias = bias if output_bias is None else output_bias
+        self.output = nn.Linear(heads * self.head_width, width, bias=with_bias)
         self._reset()
 
     def forward(
@@ -127,6 +136,7 @@ class MultiHeadAttention(nn.Module):
         memory: Tensor | None = None,
         mask: Mask | None = None,
         factor: Factor | Tensor | None = None,
+        rotation: Rotation | None = None,
     ) -> Tensor:
         """Attend from x to `memory`, or to x itself.
 
@@ -135,21 +145,34 @@ class MultiHeadAttention(nn.Module):
             memory: (B, K, E), or None for self-attention.
             mask: which keys may be seen.
             factor: what the weights are multiplied by after the softmax.
+            rotation: turns queries and keys of self-attention by their positions; see `RotaryPositions`.
 
         Returns:
             (B, Q, E).
+
+        Raises:
+            ArgumentError: x or the memory has another shape, or there is a rotation for a memory.
         """
         if memory is None:
-            q, known = self.project(x)
+            q, known = self.project(x, rotation)
+        elif rotation is not None:
+            raise ArgumentError("rotation is for self-attention: a memory's positions aren't those of x")
         else:
             q, known = self.queries(x), self.keys_values(memory)
         return self.attend_to(q, known, mask, factor)
 
-    def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
-        """Queries (B, H, L, D), and keys and values (B, G, L, D), of the same x (B, L, E), in one product."""
+    def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, KeysValues]:
+        """Queries (B, H, L, D), and keys and values (B, G, L, D), of the same x (B, L, E), in one product.
+
+        With a `rotation`, queries and keys are turned by it.
+        """
         self._check("x", x)
-        q, k, v = torch.split(self._split(self.input(x)), [self.heads, self.key_heads, self.key_heads], 1)
-        return q, KeysValues(k, v)
+        joined, both = self._split(self.input(x)), self.heads + self.key_heads
+        if rotation is None:
+            q, k, v = torch.split(joined, [self.heads, self.key_heads, self.key_heads], 1)
+            return q, KeysValues(k, v)
+        q, k = torch.split(rotation.turn(joined[:, :both]), [self.heads, self.key_heads], 1)
+        return q, KeysValues(k, joined[:, both:])
 
     def queries(self, x: Tensor) -> Tensor:
         """Queries (B, H, Q, D) of x (B, Q, E)."""

@@ -4,7 +4,9 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from regard.attention.modes import readable
 from regard.errors import ArgumentError
 
 
@@ -30,6 +32,19 @@ class Positions(nn.Module):
         if start + length > self.max_length:
             raise ArgumentError(f"position {start + length - 1} is past the last one, {self.max_length - 1}")
         return self.table[start : start + length]
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Vectors of positions (…) int64, in any order: (…, E).
+
+        Raises:
+            ArgumentError: one is past `max_length` or negative; on a CPU only, elsewhere a look would be a wait.
+        """
+        if readable(positions) and positions.numel():
+            least, most = (int(x) for x in positions.aminmax())
+            if least < 0 or most >= self.max_length:
+                wrong = least if least < 0 else most
+                raise ArgumentError(f"position {wrong}: expected 0 to {self.max_length - 1}")
+        return F.embedding(positions, self.table)
 
 
 class SinusoidalPositions(Positions):

@@ -9,16 +9,17 @@ from regard.layers.dropout import Dropout
 
 
 class Residual(nn.Module):
-    """A residual connection around a sub-layer with LayerNorm and dropout.
+    """A residual connection around a sub-layer with a normalisation and dropout.
 
     Args:
         width: E.
         dropout: probability of dropping an element of the sub-layer's output.
+        norm: (…, E) → (…, E); None is `nn.LayerNorm(width)`.
     """
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, norm: nn.Module | None = None) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width) if norm is None else norm
         self.dropout = Dropout(dropout)
 
     @abstractmethod
@@ -27,7 +28,7 @@ class Residual(nn.Module):
 
 
 class PostNorm(Residual):
-    """LayerNorm(x + Dropout(f(x))) (Vaswani et al. 2017, section 3.1)."""
+    """norm(x + Dropout(f(x))) (Vaswani et al. 2017, section 3.1)."""
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """See `Residual.forward`."""
@@ -36,7 +37,7 @@ class PostNorm(Residual):
 
 
 class PreNorm(Residual):
-    """x + Dropout(f(LayerNorm(x))) (Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture")."""
+    """x + Dropout(f(norm(x))) (Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture")."""
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """See `Residual.forward`."""

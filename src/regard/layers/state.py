@@ -52,5 +52,6 @@ class State:
 
 def _check_leading(kind: str, tensors: Mapping[str, Tensor]) -> None:
     sizes = {name: tensor.shape[0] if tensor.dim() else None for name, tensor in tensors.items()}
-    if None in sizes.values() or len(set(sizes.values())) > 1:
+    values = list(sizes.values())  # compared, as sizes have no hash where a model is exported
+    if None in values or any(size != values[0] for size in values):
         raise ArgumentError(f"state: {kind} tensors have leading axes {sizes}; expected one common size")

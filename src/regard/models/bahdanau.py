@@ -149,8 +149,8 @@ class Decoder(nn.Module):
         """
         embedded = self.embedding(tokens)  # (N, m)
         query = self.cross.queries(hidden[:, 0])
-        query = query.view(len(known.keys), 1, -1, query.shape[-1])  # (S, 1, W, n')
-        context = self.cross.attend_to(query, known, mask).reshape(len(tokens), -1)
+        query = query.view(known.keys.shape[0], 1, -1, query.shape[-1])  # (S, 1, W, n')
+        context = self.cross.attend_to(query, known, mask).reshape(tokens.shape[0], -1)
         after = self.cells.step(self.cells.inputs(embedded), context, {"hidden": hidden})[1]
         return self.read(hidden[:, 0], embedded, context), after["hidden"]
 

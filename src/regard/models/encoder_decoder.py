@@ -45,7 +45,7 @@ class EncoderDecoder(nn.Module, ABC):
 
     Args:
         config: kept as `config`, for saving beside the weights.
-        output: projection of hidden states to the target vocabulary, without a bias.
+        output: projection of hidden states to the target vocabulary, for some models with a bias.
     """
 
     def __init__(self, config: EncoderDecoderConfig, output: nn.Linear) -> None:

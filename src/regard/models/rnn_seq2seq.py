@@ -280,7 +280,8 @@ class RNNSeq2Seq(RecurrentReader):
         """See `EncoderDecoder.step`."""
         c = state.sentence["context"]  # (S, C)
         repeats = tokens.shape[0] // max(1, c.shape[0])
-        hidden, after = self.decoder.advance(tokens[:, None], state.hypothesis, c.repeat_interleave(repeats, 0))
+        contexts = c[:, None].expand(-1, repeats, -1).flatten(0, 1)  # (N, C)
+        hidden, after = self.decoder.advance(tokens[:, None], state.hypothesis, contexts)
         logits = self.output(hidden[:, 0])  # (N, V)
         return logits.log_softmax(-1), State(state.sentence, after, state.position + 1)
 

@@ -6,6 +6,7 @@ hidden = model(source, source_lengths, target)            # (B, T, E), teacher-f
 log_probs = model.output(hidden).log_softmax(-1)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -29,12 +30,14 @@ from regard.layers import (
     State,
     TokenEmbedding,
 )
+from regard.layers.feedforward import Activation
 from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, Memory
+from regard.models.transformer_embedding import NormalisedEmbedding, Tensor2TensorPositions
 
 CACHE_STEP = 16  # positions by which a decoding cache grows
 
 Norm = Literal["post", "pre"]
-PositionKind = Literal["sinusoidal", "learned"]
+PositionKind = Literal["sinusoidal", "learned", "tensor2tensor"]
 Sharing = Literal["all", "target", "none"]
 
 
@@ -53,6 +56,7 @@ class TransformerConfig(EncoderDecoderConfig):
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "norm": get_args(Norm),
         "positions": get_args(PositionKind),
+        "activation": get_args(Activation),
         "shared": get_args(Sharing),
     }
 
@@ -72,9 +76,18 @@ class TransformerConfig(EncoderDecoderConfig):
     norm: Norm = "post"
     """LayerNorm after each residual sum (the paper) or before each sub-layer (with a last one at the end)."""
     positions: PositionKind = "sinusoidal"
+    """Sines and cosines as in the paper, learned vectors, or sines and cosines as in tensor2tensor (M2M-100)."""
     shared: Sharing = "all"
     """Which of source embedding, target embedding and output projection are one table: all three (needs one
     vocabulary), the two of the target, or none."""
+    activation: Activation = "relu"
+    """Inside the feed-forward networks; gelu_tanh is the approximation by tanh."""
+    embedding_scale: bool = True
+    """Whether token vectors are multiplied by √E (the paper, section 3.4)."""
+    embedding_norm: bool = False
+    """LayerNorm on the sum of token and position vectors (BART)."""
+    output_bias: bool = False
+    """Whether logits have a bias (Marian)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,7 +100,7 @@ class TransformerConfig(EncoderDecoderConfig):
             raise ArgumentError(f"heads = {self.heads} doesn't divide width = {self.width}")
         if self.key_heads is not None and self.heads % self.key_heads:
             raise ArgumentError(f"key_heads = {self.key_heads} doesn't divide heads = {self.heads}")
-        if self.positions == "sinusoidal" and self.width % 2:
+        if self.positions != "learned" and self.width % 2:
             raise ArgumentError(f"width = {self.width} is odd: sinusoidal positions need an even one")
 
     def words(self) -> str:
@@ -262,9 +275,12 @@ class Transformer(EncoderDecoder):
 def build_transformer(config: TransformerConfig) -> Transformer:
     """Assemble a Transformer with fresh weights (torch's default generator)."""
     width = config.width
-    source_table = TokenEmbedding(config.source_vocabulary, width)
-    target_table = source_table if config.shared == "all" else TokenEmbedding(config.target_vocabulary, width)
-    output = nn.Linear(width, config.target_vocabulary, bias=False)
+    scale = None if config.embedding_scale else 1.0  # None is √E
+    source_table = TokenEmbedding(config.source_vocabulary, width, scale)
+    target_table = source_table if config.shared == "all" else TokenEmbedding(config.target_vocabulary, width, scale)
+    output = nn.Linear(width, config.target_vocabulary, bias=config.output_bias)
+    if config.output_bias:
+        nn.init.zeros_(output.bias)
     if config.shared == "none":
         nn.init.normal_(output.weight, std=width**-0.5)
     else:
@@ -286,16 +302,22 @@ def build_transformer(config: TransformerConfig) -> Transformer:
 
 
 def _embedding(config: TransformerConfig, table: TokenEmbedding) -> PositionedEmbedding:
-    kinds: dict[str, type[SinusoidalPositions] | type[LearnedPositions]] = {
+    kinds: dict[str, Callable[[int, int], Positions]] = {
         "sinusoidal": SinusoidalPositions,
         "learned": LearnedPositions,
+        "tensor2tensor": Tensor2TensorPositions,
     }
-    positions: Positions = kinds[config.positions](config.max_length, config.width)
-    return PositionedEmbedding(table, positions, config.dropout)
+    positions = kinds[config.positions](config.max_length, config.width)
+    kind = NormalisedEmbedding if config.embedding_norm else PositionedEmbedding
+    return kind(table, positions, config.dropout)
 
 
 def _attention(config: TransformerConfig) -> MultiHeadAttention:
     return MultiHeadAttention(config.width, config.heads, key_heads=config.key_heads, dropout=config.attention_dropout)
+
+
+def _feedforward(config: TransformerConfig) -> FeedForward:
+    return FeedForward(config.width, config.feedforward, config.activation)
 
 
 def _residuals(config: TransformerConfig, count: int) -> list[Residual]:
@@ -304,11 +326,11 @@ def _residuals(config: TransformerConfig, count: int) -> list[Residual]:
 
 
 def _encoder_layer(config: TransformerConfig) -> EncoderLayer:
-    return EncoderLayer(_attention(config), FeedForward(config.width, config.feedforward), _residuals(config, 2))
+    return EncoderLayer(_attention(config), _feedforward(config), _residuals(config, 2))
 
 
 def _decoder_layer(config: TransformerConfig) -> DecoderLayer:
-    feedforward = FeedForward(config.width, config.feedforward)
+    feedforward = _feedforward(config)  # first: fresh weights follow from the order in which they are drawn
     return DecoderLayer(_attention(config), _attention(config), feedforward, _residuals(config, 3))
 
 

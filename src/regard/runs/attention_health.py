@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from regard.insight import attention_health
 from regard.models.families import FAMILIES, build_model
 from regard.recording import attention_modules, record
 from regard.runs.recipe import Recipe
-from regard.tasks.translation import TranslationBatch
 from regard.training import Event, Problem
+
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,13 @@ def check_attention(recipe: Recipe) -> None:
 
 
 def with_attention(
-    problem: Problem[TranslationBatch],
+    problem: Problem[B],
     model: nn.Module,
     every: int,
     step: Callable[[], int],
     tell: Tell,
-) -> Problem[TranslationBatch]:
+    real: Callable[[B], Mapping[str, Tensor]],
+) -> Problem[B]:
     """The same problem, whose loss also measures the attention of a step's first batch, at every `every`-th step.
 
     The pass itself is recorded, so there is no other, in training mode: weights are those before dropout, of states
@@ -77,12 +80,13 @@ def with_attention(
         every: how many steps; 0 gives the problem back.
         step: gives the step that is under way.
         tell: is told of each measurement.
+        real: says which positions of a batch are not padding, by the name of the sequence (`Work.real`).
     """
     if not every:
         return problem
     last = 0
 
-    def loss(batch: TranslationBatch) -> Tensor:
+    def loss(batch: B) -> Tensor:
         nonlocal last
         now = step()
         if now % every or now == last:
@@ -90,11 +94,9 @@ def with_attention(
         last = now
         with record(model) as recording:
             value = problem.loss(batch)
-        lengths = batch.sources.lengths  # (B,)
-        source = torch.arange(batch.sources.tokens.shape[1], device=lengths.device) < lengths[:, None]  # (B, S)
-        rows = {"source": source, "target": batch.real}
-        real = {name: rows[recording.roles[name].queries] for name in recording}
-        tell(AttentionMeasured(now, attention_health(recording, real=real)))
+        rows = real(batch)
+        kept = {name: rows[recording.roles[name].queries] for name in recording}
+        tell(AttentionMeasured(now, attention_health(recording, real=kept)))
         return value
 
     return replace(problem, loss=loss)

@@ -8,9 +8,9 @@ from regard.decoding import GNMT, Average, LengthPenalty, NoPenalty
 from regard.errors import ArgumentError, RecipeError
 from regard.models.encoder_decoder import EncoderDecoderConfig
 from regard.models.families import FAMILIES
+from regard.runs.base_recipe import TrainingSection
 from regard.runs.directory import Tokenizers
 from regard.runs.model_recipes import ModelRecipe
-from regard.runs.recipe import TrainingRecipe
 from regard.training import Budget, Constant, Cosine, InverseSqrt, Linear, Schedule
 
 
@@ -31,13 +31,13 @@ def model_config(recipe: ModelRecipe, tokenizers: Tokenizers) -> EncoderDecoderC
         raise RecipeError(f"model.{error}") from error
 
 
-def budget(recipe: TrainingRecipe) -> Budget:
+def budget(recipe: TrainingSection) -> Budget:
     """The budget of a recipe; 20 epochs if it names none."""
     bounds: dict[str, Any] = recipe.model_dump(include={"epochs", "steps", "tokens", "minutes"}, exclude_none=True)
     return Budget(**bounds) if bounds else Budget(epochs=20)
 
 
-def schedule(recipe: TrainingRecipe, steps: int) -> Schedule:
+def schedule(recipe: TrainingSection, steps: int) -> Schedule:
     """The learning-rate schedule of a recipe for a run of `steps` steps."""
     peak, warmup = recipe.learning_rate, recipe.warmup
     makers: dict[str, Any] = {
@@ -50,7 +50,7 @@ def schedule(recipe: TrainingRecipe, steps: int) -> Schedule:
     return made
 
 
-def validations(recipe: TrainingRecipe) -> int:
+def validations(recipe: TrainingSection) -> int:
     """How many validations a run makes if the recipe doesn't say every how many steps."""
     return 20 if recipe.minutes is None else max(4, min(20, int(2 * recipe.minutes)))
 

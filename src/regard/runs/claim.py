@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from regard.errors import CheckpointError, DataError, RecipeError
+from regard.runs.base_recipe import BaseRecipe
 from regard.runs.directory import RECIPE, read_json
-from regard.runs.recipe import Recipe, differences, make_recipe
+from regard.runs.recipe_files import differences
+from regard.runs.recipes import parse_recipe
 
 DATA, PREPARED = "data.json", "prepared"
 
@@ -34,10 +36,14 @@ FREE_KEYS = {
     "decoding.penalty",
     "decoding.alpha",
     "decoding.max_ratio",
+    "generation.max_tokens",
+    "generation.temperature",
+    "generation.top_k",
+    "generation.top_p",
 }
 
 
-def check_directory(recipe: Recipe, out: Path) -> None:
+def check_directory(recipe: BaseRecipe, out: Path) -> None:
     """Check that a run may use a directory: it isn't there, is empty, or holds this run.
 
     Raises:
@@ -50,7 +56,7 @@ def check_directory(recipe: Recipe, out: Path) -> None:
             raise RecipeError(f"{out} exists and is not a run: choose another --out")
         return
     try:
-        old = make_recipe(tomllib.loads(stored.read_text("utf-8")), origin=str(stored))
+        old = parse_recipe(tomllib.loads(stored.read_text("utf-8")), origin=str(stored))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CheckpointError(f"{stored}: damaged or not readable ({error})") from error
     changed = differences(old, recipe, FREE_KEYS)

@@ -8,13 +8,14 @@ recipe.toml               what made it
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
@@ -27,6 +28,8 @@ from regard.training import load_weights_into, pack_weights, unpack_weights
 FORMAT = 1
 CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.toml"
 CHECKPOINTS = "checkpoints"
+C = TypeVar("C", bound=ModelConfig)
+
 JOINT, SOURCE, TARGET = "tokenizer.json", "source.tokenizer.json", "target.tokenizer.json"
 
 
@@ -66,31 +69,78 @@ class Tokenizers:
 
 
 @dataclass(frozen=True)
+class SavedConfig:
+    """What the config.json of a model directory says.
+
+    Attributes:
+        task: what the model was trained for.
+        name: the kind of model.
+        settings: the fields of its configuration.
+        content: all of it.
+        path: the file, for messages.
+    """
+
+    task: str
+    name: str
+    settings: dict[str, Any]
+    content: dict[str, Any]
+    path: Path
+
+    def config(self, kinds: Mapping[str, type[C]]) -> C:
+        """The configuration of the model.
+
+        Args:
+            kinds: configurations that the task can have, by the name of the model.
+
+        Raises:
+            CheckpointError: it is of another kind, or not one that this version understands.
+        """
+        if self.name not in kinds:
+            raise CheckpointError(
+                f"{self.path}: the model is {self.name!r}; supported for the task {self.task} are {', '.join(kinds)}"
+            )
+        try:
+            return kinds[self.name](**self.settings)
+        except (TypeError, ArgumentError) as error:
+            raise not_understood(self.path, error) from error
+
+
+@dataclass(frozen=True)
 class SavedModel:
-    """What a model directory holds."""
+    """What the directory of a translation model holds."""
 
     model: EncoderDecoder
     tokenizers: Tokenizers
     decoding: dict[str, Any]
 
 
-def save_model(directory: Path, config: ModelConfig, weights: dict[str, Tensor], decoding: dict[str, Any]) -> None:
-    """Write weights, then config.json, which makes the directory loadable; the tokenizers are there already."""
+def write_model(
+    directory: Path, task: str, config: ModelConfig, weights: dict[str, Tensor], content: Mapping[str, Any]
+) -> None:
+    """Write weights, then config.json, which makes the directory loadable; the tokenizers are there already.
+
+    Args:
+        directory: of the model.
+        task: what it was trained for.
+        config: of the model.
+        weights: its state.
+        content: what else config.json says.
+    """
     write_bytes(directory / WEIGHTS, pack_weights(weights))
-    content = {
-        "format": FORMAT,
-        "task": "translation",
-        "model": {"name": config.NAME, **asdict(config)},
-        "decoding": decoding,
-    }
-    write_json(directory / CONFIG, content)
+    model = {"name": config.NAME, **asdict(config)}
+    write_json(directory / CONFIG, {"format": FORMAT, "task": task, "model": model, **content})
 
 
-def load_model(directory: Path, device: torch.device) -> SavedModel:
-    """Read a model directory.
+def save_model(directory: Path, config: ModelConfig, weights: dict[str, Tensor], decoding: dict[str, Any]) -> None:
+    """Write a translation model, as `write_model` does, with the defaults of its decoding."""
+    write_model(directory, "translation", config, weights, {"decoding": decoding})
+
+
+def read_config(directory: Path) -> SavedConfig:
+    """Read the config.json of a model directory.
 
     Raises:
-        CheckpointError: it is missing, unfinished, damaged, or of another kind or version; the message names the file.
+        CheckpointError: it is missing, unfinished, damaged, or of another version; the message names the file.
     """
     config_file = directory / CONFIG
     if not directory.is_dir():
@@ -105,24 +155,58 @@ def load_model(directory: Path, device: torch.device) -> SavedModel:
     content = _read_config(config_file)
     try:
         settings = dict(content["model"])
-        name = settings.pop("name")
-        if name not in FAMILIES or content["task"] != "translation":
-            known = ", ".join(FAMILIES)
-            raise CheckpointError(f"{config_file}: supported are the models {known} for the task translation")
-        family = FAMILIES[name]
-        config = family.config(**settings)
-        decoding = dict(content["decoding"])
-    except (KeyError, TypeError, ArgumentError) as error:
-        raise CheckpointError(f"{config_file}: not a configuration this version understands ({error})") from error
+        return SavedConfig(str(content["task"]), str(settings.pop("name")), settings, content, config_file)
+    except (KeyError, TypeError, ValueError) as error:
+        raise not_understood(config_file, error) from error
+
+
+def load_model(directory: Path, device: torch.device) -> SavedModel:
+    """Read the directory of a translation model.
+
+    Raises:
+        CheckpointError: it is missing, unfinished, damaged, or of another kind or version; the message names the file.
+    """
+    return open_model(directory, read_config(directory), device)
+
+
+def open_model(directory: Path, saved: SavedConfig, device: torch.device) -> SavedModel:
+    """The translation model of a directory whose config.json has been read.
+
+    Raises:
+        CheckpointError: as for `load_model`.
+    """
+    if saved.task != "translation":
+        raise CheckpointError(f"{saved.path}: the task is {saved.task!r}: expected a model for translation")
+    config = saved.config({name: family.config for name, family in FAMILIES.items()})
+    try:
+        decoding = dict(saved.content["decoding"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise not_understood(saved.path, error) from error
     tokenizers = Tokenizers.load(directory)
     if tokenizers is None:
         raise CheckpointError(f"{directory}: has no {JOINT}, nor {SOURCE} and {TARGET}")
-    model = family.build(config)
+    model = FAMILIES[saved.name].build(config)
     load_weights_file(directory / WEIGHTS, model)
     return SavedModel(model.to(device).eval(), tokenizers, decoding)
 
 
-def load_weights_file(path: Path, model: EncoderDecoder) -> None:
+def read_joint_tokenizer(directory: Path) -> Tokenizer:
+    """The one tokenizer of a model that reads one text.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    if not (directory / JOINT).exists():
+        raise CheckpointError(f"{directory}: has no {JOINT}")
+    return Tokenizer.load(directory / JOINT)
+
+
+def not_understood(path: Path, error: Exception) -> CheckpointError:
+    """The error for a config.json that lacks something, or has what this version doesn't know."""
+    return CheckpointError(f"{path}: not a configuration this version understands ({error})")
+
+
+def load_weights_file(path: Path, model: nn.Module) -> None:
     """Put the weights of a safetensors file into a model.
 
     Raises:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from regard.errors import ArgumentError
+from regard.layers.feedforward import Activation
 from regard.runs.sections import Positive, Section, Share
 
 
@@ -48,10 +49,18 @@ class TransformerRecipe(ModelSection):
     """On attention weights."""
     norm: Literal["post", "pre"] | None = None
     """LayerNorm after each residual sum, as in the paper, or before each sub-layer."""
-    positions: Literal["sinusoidal", "learned"] | None = None
-    """Positional encoding."""
+    positions: Literal["sinusoidal", "learned", "tensor2tensor"] | None = None
+    """Positional encoding; tensor2tensor is the sinusoids of M2M-100."""
     shared: Literal["all", "target", "none"] | None = None
     """Shared embedding tables; by default "all" with a joint tokenizer, "target" with separate ones."""
+    activation: Activation | None = None
+    """Inside the feed-forward networks (relu)."""
+    embedding_scale: bool | None = None
+    """Whether token vectors are multiplied by the root of the width (true, as in the paper)."""
+    embedding_norm: bool | None = None
+    """LayerNorm on the sum of token and position vectors, as in BART (false)."""
+    output_bias: bool | None = None
+    """Whether logits have a bias, as in Marian (false)."""
 
     def settings(self, joint: bool) -> dict[str, Any]:
         """See `ModelSection.settings`."""

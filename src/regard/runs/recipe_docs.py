@@ -4,20 +4,17 @@ python -m regard.runs.recipe_docs > docs/recipes.md
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from regard.runs.base_recipe import BaseRecipe, TrainingSection
 from regard.runs.model_recipes import MODEL_RECIPES, TransformerRecipe
-from regard.runs.recipe import (
-    DataRecipe,
-    DecodingRecipe,
-    PartRecipe,
-    Recipe,
-    SideRecipe,
-    TokenizerRecipe,
-    TrainingRecipe,
-)
+from regard.runs.recipe import DataRecipe, PartRecipe, SideRecipe, TokenizerRecipe
+from regard.runs.recipe_files import sections_in
+from regard.runs.recipes import RECIPES
 
 HEAD = """\
 # Recipes
@@ -25,7 +22,7 @@ HEAD = """\
 A recipe is a TOML file that determines a training run. `regard train RECIPE.toml` trains it;
 `--set section.key=value` replaces a key, `--data FOLDER` says where the data are, `--out DIRECTORY` where the run goes.
 Paths are relative to the recipe's own folder, or to `data.folder`. An unknown key or a wrong value is an error that
-names it. A smallest recipe:
+names it. The smallest recipes, of a translator and of a language model:
 
 ```toml
 [data]
@@ -33,57 +30,75 @@ source = "train.en"
 target = "train.de"
 ```
 
+```toml
+task = "language_modelling"
+
+[data]
+text = "book.txt"
+```
+
 A run that was interrupted goes on when it is started again with the same recipe. Its budget (`epochs`, `steps`,
 `tokens`, `minutes`), `patience`, `save_minutes`, `device`, `threads`, `sharding`, `gradient_checkpointing` and the
-section `[decoding]` may change, and so may the number of processes; the rest may not. Minutes are measured at the
-start and frozen into a number of steps, of which the schedules alone know.
+sections `[decoding]` and `[generation]` may change, and so may the number of processes; the rest may not. Minutes are
+measured at the start and frozen into a number of steps, of which the schedules alone know.
 
 This page is made by `python -m regard.runs.recipe_docs`.
 """
 
-SECTIONS: dict[str, type[BaseModel]] = {
-    "data": DataRecipe,
-    "tokenizer": TokenizerRecipe,
-    "model": TransformerRecipe,
-    "training": TrainingRecipe,
-    "decoding": DecodingRecipe,
+PARTS: dict[type[BaseModel], list[tuple[str, type[BaseModel]]]] = {
+    DataRecipe: [("Each `[[data.train]]`", PartRecipe)],
+    TokenizerRecipe: [("`[tokenizer.source]` and `[tokenizer.target]`", SideRecipe)],
+    TransformerRecipe: [
+        (str(recipe.__doc__), recipe) for recipe in MODEL_RECIPES.values() if recipe is not TransformerRecipe
+    ],
 }
+"""Tables that belong to a section."""
 
-PARTS: dict[str, list[tuple[str, type[BaseModel]]]] = {
-    "data": [("Each `[[data.train]]`", PartRecipe)],
-    "tokenizer": [("`[tokenizer.source]` and `[tokenizer.target]`", SideRecipe)],
-    "model": [(str(recipe.__doc__), recipe) for recipe in MODEL_RECIPES.values() if recipe is not TransformerRecipe],
-}
+TABLE = "\n\n| key | type | default | meaning |\n|---|---|---|---|"
 
 
 def recipe_page() -> str:
     """The page in Markdown: every key with its type, default and meaning."""
-    parts = [HEAD]
-    for name, section in SECTIONS.items():
-        doc = " ".join((section.__doc__ or "").split())
-        parts.append(f"## {doc}\n\n| key | type | default | meaning |\n|---|---|---|---|")
-        parts += _rows(section, f"{name}.")
-        parts.append("")
-        for title, part in PARTS.get(name, []):
-            parts += _part(title, part, "model." if name == "model" else "")
-    out = " ".join((Recipe.model_fields["out"].description or "").split())
-    parts.append(f"Outside the sections: `out`: {out}\n")
-    return "\n".join(parts)
+    out = " ".join((BaseRecipe.model_fields["out"].description or "").split())
+    parts = [HEAD, f"Outside the sections stand `task`, and `out`: {out}\n", "## For all tasks\n"]
+    parts += _section("training", TrainingSection)
+    for task, recipe in RECIPES.items():
+        parts.append(f'## task = "{task}"\n')
+        parts.append(" ".join((recipe.model_fields["task"].description or "").split()) + "\n")
+        # [training] is a field of all, so it comes first; it is read after what is trained
+        for name in sorted(recipe.model_fields, key="training".__eq__):
+            sections = sections_in(recipe.model_fields[name].annotation)
+            if sections:
+                parts += _section(name, sections[0])
+    return "\n".join(parts).rstrip() + "\n"
 
 
-def _rows(section: type[BaseModel], prefix: str) -> list[str]:
+def _section(name: str, section: type[BaseModel]) -> list[str]:
+    """A section's table; of [training] what is a task's own."""
+    known = TrainingSection.model_fields if issubclass(section, TrainingSection) else {}
+    own = section is not TrainingSection and bool(known)
+    rows = _rows(section, f"{name}.", [key for key in known if own and _alike(section.model_fields[key], known[key])])
+    doc = "[training]: besides the keys for all tasks" if own else " ".join((section.__doc__ or "").split())
+    lines = [f"### {doc}{TABLE}", *rows, ""] if rows else []
+    for title, part in PARTS.get(section, []):
+        lines += [f"#### {title}{TABLE}", *_rows(part, "model." if name == "model" else ""), ""]
+    return lines
+
+
+def _alike(one: FieldInfo, other: FieldInfo) -> bool:
+    return (one.annotation, one.default, one.description) == (other.annotation, other.default, other.description)
+
+
+def _rows(section: type[BaseModel], prefix: str, without: Sequence[str] = ()) -> list[str]:
     """The rows of a section's table."""
     schema, rows = section.model_json_schema(), []
     for key, field in section.model_fields.items():
+        if key in without:
+            continue
         meaning = " ".join((field.description or "").split())
         default = "" if field.default is None or field.is_required() else f"`{shown(field.default)}`"
         rows.append(f"| `{prefix}{key}` | {kind(schema['properties'][key])} | {default} | {meaning} |")
     return rows
-
-
-def _part(title: str, section: type[BaseModel], prefix: str) -> list[str]:
-    """The table of what a key with a table of its own holds."""
-    return [f"### {title}\n\n| key | type | default | meaning |\n|---|---|---|---|", *_rows(section, prefix), ""]
 
 
 def shown(value: Any) -> str:

@@ -18,7 +18,8 @@ from regard.recording import Recording, record
 from regard.runs.build import torch_device
 from regard.runs.directory import CONFIG, RECIPE, read_json
 from regard.runs.jobs import too_long
-from regard.runs.translator import Translator, load
+from regard.runs.load import load_translator
+from regard.runs.translator import Translator
 from regard.tasks.translation import collate
 
 SubjectKind = Literal["translator", "encoder-decoder", "decoder", "encoder"]
@@ -276,7 +277,7 @@ def open_subject(path: Path, *, device: str = "auto", threads: int | None = None
             f"{path}: expected a directory made by `regard train`, or of a Hugging Face model; it has no {CONFIG}"
         )
     if not (path / CONFIG).is_file() or not is_directory(read_json(path / CONFIG)):
-        return TranslatorSubject(load(path, device=device))
+        return TranslatorSubject(load_translator(path, device=device))
     model, tokenizer = open_directory(path, torch_device(device))
     if tokenizer is None:
         raise CheckpointError(f"{path}: has no files of a tokenizer, so the model can read no text")

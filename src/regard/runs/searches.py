@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from regard.decoding import Beam, ConstrainedBeam, Greedy, LengthPenalty, Search, Stopping, WhenBehind
+from regard.decoding import Beam, ConstrainedBeam, Greedy, LengthPenalty, Search, Stopping
 from regard.errors import ArgumentError
 from regard.runs.build import length_penalty
+from regard.runs.frames import STOPPING
 
 
 def choose_search(
@@ -20,7 +21,7 @@ def choose_search(
     """The search that is asked for, as an object or by its parts.
 
     Args:
-        decoding: a model's defaults: beam, penalty, alpha.
+        decoding: a model's defaults: beam, penalty, alpha, perhaps stopping.
         search: the object, or None.
         constrained: whether sentences have phrases that must appear.
         nbest, beam, penalty, stopping: instead of the defaults. nbest is the beam if neither says it. Without phrases
@@ -48,4 +49,4 @@ def choose_search(
         return Greedy()
     rule = length_penalty(decoding["penalty"], decoding["alpha"]) if penalty is None else penalty
     kind = ConstrainedBeam if constrained else Beam
-    return kind(width, best, rule, WhenBehind() if stopping is None else stopping)
+    return kind(width, best, rule, STOPPING[decoding.get("stopping", "behind")] if stopping is None else stopping)

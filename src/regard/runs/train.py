@@ -1,6 +1,6 @@
-"""One training run: data, tokenizers, model, loop and validation put together, in a directory that can be loaded.
+"""One training run: the work of a task, model, loop and validation put together, in a directory that can be loaded.
 
-prepared/         the tokenised training text
+prepared/         the tokenised training text, or what else the task prepares
 recipe.toml       the recipe with all defaults, written when training begins
 data.json         sizes of the data, and a fingerprint that a resumed run must meet again
 tokenizer files
@@ -13,34 +13,30 @@ Several processes (`torchrun`) build the same run; what is written and said come
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from regard.errors import CheckpointError, DataError, RecipeError, TrainingError
+from regard.errors import DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
-from regard.models.config import ModelConfig, parameter_count, table_names
-from regard.models.encoder_decoder import EncoderDecoder
-from regard.models.families import build_model
-from regard.runs.attention_health import RunEvent, Tell, check_attention, with_attention
-from regard.runs.build import budget, model_config, schedule, torch_device, validations
+from regard.models.config import parameter_count, table_names
+from regard.runs.attention_health import RunEvent, Tell, with_attention
+from regard.runs.base_recipe import BaseRecipe
+from regard.runs.build import budget, schedule, torch_device, validations
 from regard.runs.claim import DATA, PREPARED, check_data, check_directory, only_one
-from regard.runs.corpus import Corpus, join_corpus, prepare_corpus
-from regard.runs.directory import CHECKPOINTS, RECIPE, WEIGHTS, Tokenizers, load_weights_file, save_model
-from regard.runs.examples import TrainingExamples
+from regard.runs.directory import CHECKPOINTS, RECIPE
 from regard.runs.machine import resources
-from regard.runs.recipe import Recipe, recipe_toml
+from regard.runs.recipe_files import recipe_toml
 from regard.runs.snapshots import save_snapshot
-from regard.runs.validation import Validator
-from regard.tasks.translation import TranslationBatch, TranslationObjective
+from regard.runs.work.contract import Place, Progress, Say, TrainedModel, Work
+from regard.runs.work.opening import open_work
 from regard.training import (
     CheckpointStore,
     Finished,
-    Metric,
     Plan,
     Settings,
     Trainer,
@@ -50,7 +46,6 @@ from regard.training import (
     last_checkpoint,
     load_checkpoint,
     load_weights,
-    load_weights_into,
     make_plan,
     naming_lost_processes,
     open_processes,
@@ -60,18 +55,20 @@ from regard.training import (
     whole_state,
 )
 
-Say = Callable[[str], None]
-Progress = Callable[[str, int, int | None], None]
-
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run would do: sizes and estimates."""
+    """What a run would do: sizes and estimates.
+
+    Attributes:
+        data: numbers about the data.
+        sizes: the same, and the vocabulary, in words.
+        target_tokens: of an epoch.
+    """
 
     parameters: int
-    vocabularies: tuple[int, int]
-    train_pairs: int
-    valid_pairs: int
+    data: Mapping[str, Any]
+    sizes: Mapping[str, str]
     target_tokens: int
     batches: int
     steps: int
@@ -118,7 +115,7 @@ class Run:
     """
 
     def __init__(
-        self, recipe: Recipe, out: Path, say: Say, progress: Progress | None = None, prepared: Path | None = None
+        self, recipe: BaseRecipe, out: Path, say: Say, progress: Progress | None = None, prepared: Path | None = None
     ) -> None:
         self.recipe, self.out = recipe, out
         training = recipe.training
@@ -129,33 +126,24 @@ class Run:
         if training.threads is not None:
             torch.set_num_threads(training.threads)
         check_directory(recipe, out)
-        check_attention(recipe)
-        positions = recipe.model.max_length or ModelConfig.max_length
-        if recipe.data.max_length + 1 > positions:  # before anything is tokenised
-            raise RecipeError(
-                f"data.max_length = {recipe.data.max_length} tokens and one <eos> need more positions than "
-                f"model.max_length = {positions}"
-            )
-        self.corpus = self._corpus(prepared, progress or _silent)
-        self.tokenizers = self.corpus.tokenizers
-        check_data(out, self.corpus.facts)
-        for note in self.corpus.notes:
+        self.work = self._work(prepared, progress or _silent)
+        check_data(out, dict(self.work.facts))
+        for note in self.work.notes:
             self.say(note)
-        self.config = model_config(recipe.model, self.tokenizers)
-        self.examples = TrainingExamples(self.corpus, recipe, self.config.max_length, self.device)
         torch.manual_seed(training.seed)
-        self.model = build_model(self.config).to(self.device)
+        self.model = self.work.build().to(self.device)
         if training.init_from is not None and not CheckpointStore(out / CHECKPOINTS).steps():
-            load_initial(self.model, Path(training.init_from))
-        # a model whose weights are spread cannot translate by itself
-        judged = build_model(self.config).to(self.device) if self.processes.sharded and self.main else self.model
-        self.validator = Validator(judged, self.tokenizers, self.corpus.valid, recipe)
-        layers = self.model.blocks()
+            self.work.start_from(self.model, Path(training.init_from))
+        # a model whose weights are spread cannot be judged by itself
+        judged = self.work.build().to(self.device) if self.processes.sharded and self.main else self.model
+        self.validator = self.work.validator(judged)
+        trained: TrainedModel = cast(Any, self.model)
+        layers = trained.blocks()
         if training.gradient_checkpointing:
             recompute(layers)
-        objective = TranslationObjective(self.model, training.label_smoothing)
+        objective = self.work.objective(self.model)
         with naming_lost_processes(self.processes, lambda: "its own message says why"):
-            self.problem = self.examples.problem(self.processes.prepare(objective, layers))
+            self.problem = self.work.problem(self.processes.prepare(objective, layers))
         if self.processes.rank:
             seed_process(training.seed, self.processes.rank)  # weights are alike, dropout is not
         self.optimizer = build_optimizer(
@@ -173,13 +161,12 @@ class Run:
         seconds = plan.seconds_per_step if plan.seconds_per_step is not None else self._calibrate()
         each = self._validation_seconds()
         order = self.problem.epoch(0)
-        batches, tokens = len(order), sum(self.corpus.train.target_tokens_of(indices) for indices in order)
+        batches, tokens = len(order), sum(self.work.target_tokens(indices) for indices in order)
         each_epoch = math.ceil(batches / training.accumulate)  # steps
         return Outlook(
             parameters=parameter_count(self.model),
-            vocabularies=(self.config.source_vocabulary, self.config.target_vocabulary),
-            train_pairs=len(self.corpus.train),
-            valid_pairs=len(self.corpus.valid),
+            data={key: value for key, value in self.work.facts.items() if key != "sha256"},
+            sizes=self.work.sizes(),
             target_tokens=tokens,
             batches=batches,
             steps=plan.steps,
@@ -209,8 +196,8 @@ class Run:
         with only_one(self.out):
             if not (self.out / RECIPE).exists():
                 write_text(self.out / RECIPE, recipe_toml(self.recipe))
-            self.tokenizers.save(self.out)
-            write_json(self.out / DATA, self.corpus.facts)
+            self.work.keep(self.out)
+            write_json(self.out / DATA, dict(self.work.facts))
             return self._train(heard)
 
     def _train(self, listeners: Sequence[Tell]) -> Outcome:
@@ -234,14 +221,16 @@ class Run:
                 self.model,
                 self.optimizer,
                 schedule(training, plan.steps),
-                with_attention(self.problem, self.model, every, lambda: trainer.progress.step + 1, tell),
+                with_attention(
+                    self.problem, self.model, every, lambda: trainer.progress.step + 1, tell, self.work.real
+                ),
                 plan,
                 folder,
                 settings=Settings(
                     accumulate=training.accumulate,
                     clip=training.clip or None,
                     validate_every=self._validate_every(plan),
-                    metric=Metric("loss", "min") if training.metric == "loss" else Metric("bleu", "max"),
+                    metric=self.work.metric,
                     patience=training.patience,
                     save_seconds=60.0 * training.save_minutes,
                     keep=training.average,
@@ -270,7 +259,7 @@ class Run:
             save_snapshot(self.out, step, self.validator.model)
         return metrics
 
-    def _finish(self, trainer: Trainer[TranslationBatch], finished: Finished) -> dict[str, Any]:
+    def _finish(self, trainer: Trainer[Any], finished: Finished) -> dict[str, Any]:
         """Choose the weights, write the model, and say what was reached, as the fields of `Outcome`."""
         progress = trainer.progress
         if progress.best_step is None:
@@ -288,7 +277,7 @@ class Run:
             ):
                 chosen, weights = f"average of the last {len(progress.snapshots)} checkpoints", mean
                 metrics = averaged
-        save_model(self.out, self.config, weights, self.recipe.decoding.model_dump())
+        self.work.save(self.out, weights)
         write_text(self.out / RECIPE, recipe_toml(self.recipe))
         result = {
             "finished": finished.reason,
@@ -308,40 +297,26 @@ class Run:
         self.validator.model.load_state_dict(weights)
         return self.validator(0)
 
-    def _corpus(self, prepared: Path | None, progress: Progress) -> Corpus:
-        """The data, tokenised: the main process prepares them, the others find them prepared."""
-        shared = self.recipe.data.prepared
+    def _work(self, prepared: Path | None, progress: Progress) -> Work[Any]:
+        """The task, its data tokenised: the main process prepares them, the others find them prepared."""
+        shared = self.recipe.prepared_folder()
         folder = prepared or (Path(shared) if shared is not None else self.out / PREPARED)
         begun = (self.out / DATA).exists()
+        place = Place(self.out, folder, begun, self.main, self.device, self.say, progress)
         with naming_lost_processes(self.processes, lambda: "its own message says why"):
-            made = None
-            if self.main:
-                made = prepare_corpus(self.recipe, folder, self._known_tokenizers(), self.say, progress, begun)
-            facts = self.processes.on_main(lambda: None if made is None else made.facts)
-            corpus = made if made is not None else join_corpus(self.recipe, folder)
-        if corpus.facts != facts:
-            raise DataError(f"{folder}: process {self.processes.rank} sees other data than the first: {corpus.facts}")
-        return corpus
-
-    def _known_tokenizers(self) -> Tokenizers | None:
-        """The run's own if it has begun, else those of `init_from`, else none yet."""
-        known = Tokenizers.load(self.out) if self.out.is_dir() else None
-        origin = self.recipe.training.init_from
-        if known is not None or origin is None:
-            return known
-        known = Tokenizers.load(Path(origin))
-        if known is None:
-            raise CheckpointError(f"{origin}: not a model directory, it has no tokenizer")
-        return known
+            made = open_work(self.recipe, place) if self.main else None
+            facts = self.processes.on_main(lambda: None if made is None else dict(made.facts))
+            work = made if made is not None else open_work(self.recipe, place)
+        if dict(work.facts) != facts:
+            raise DataError(f"{folder}: process {self.processes.rank} sees other data than the first: {work.facts}")
+        return work
 
     def _plan(self) -> Plan:
         """The budget as a number of steps; minutes are measured now and leave time for the validations."""
         training = self.recipe.training
         limits = budget(training)
         if limits.minutes is None:
-            return make_plan(
-                limits, self.problem, accumulate=training.accumulate, count=self.corpus.train.target_tokens_of
-            )
+            return make_plan(limits, self.problem, accumulate=training.accumulate, count=self.work.target_tokens)
         self.say("measuring the time of a step")
         seconds = self._calibrate()
         each = self._validation_seconds()
@@ -349,13 +324,13 @@ class Run:
         if reserved > 30 * limits.minutes:
             raise RecipeError(
                 f"training.minutes = {limits.minutes}: {validations(training)} validations of {each:.1f} s take more "
-                "than half of it; lower training.validation_sentences or raise training.minutes"
+                "than half of it; raise training.minutes, or have less validated (training.validation_sentences)"
             )
         return make_plan(
             limits,
             self.problem,
             accumulate=training.accumulate,
-            count=self.corpus.train.target_tokens_of,
+            count=self.work.target_tokens,
             seconds_per_step=seconds,
             reserved_seconds=reserved,
         )
@@ -384,17 +359,3 @@ class Run:
 
 def _silent(*words: object) -> None:
     """Says nothing."""
-
-
-def load_initial(model: EncoderDecoder, directory: Path) -> None:
-    """Start a model from the weights of another run: its finished model, or its last checkpoint if it has none.
-
-    Raises:
-        CheckpointError: there are none, or they are of another model.
-    """
-    steps = CheckpointStore(directory / CHECKPOINTS).steps()
-    if (directory / WEIGHTS).exists() or not steps:
-        load_weights_file(directory / WEIGHTS, model)
-    else:
-        path = CheckpointStore(directory / CHECKPOINTS).path(steps[-1])
-        load_weights_into(model, load_weights(path), path)

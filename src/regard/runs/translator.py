@@ -1,6 +1,6 @@
 """`Translator`: a trained model with its tokenizers, which translates, scores and shows what it looked at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from regard.insight.tokens import Tokens
 from regard.layers import Attend
 from regard.models.encoder_decoder import EncoderDecoder
 from regard.recording import record
-from regard.runs.build import torch_device
-from regard.runs.directory import Tokenizers, load_model
+from regard.runs.directory import SavedConfig, Tokenizers, open_model
+from regard.runs.frames import Side, forced_in, known_ids, rules_in, specials_in, unknown_ids
 from regard.runs.jobs import (
     Job,
     Lengths,
@@ -46,7 +46,7 @@ from regard.runs.sides import specials_of, tokens_of, translation_of
 from regard.runs.steering import Steering
 from regard.tasks.translation import TranslationBatch, collate, collate_sources, token_log_probs
 
-__all__ = ["Attention", "Translation", "Translator", "load", "specials_of"]
+__all__ = ["Attention", "Translation", "Translator", "open_translation", "specials_of"]
 
 BATCH_TOKENS = 4096  # source positions decoded together, times the width of the search in memory
 BATCH_ROWS = 128
@@ -61,10 +61,12 @@ class Translator:
     Args:
         model: in evaluation mode, on its device.
         tokenizers: of both languages.
-        decoding: defaults: beam, penalty, alpha, max_ratio (see `regard.runs.recipe.DecodingRecipe`).
+        decoding: defaults: beam, penalty, alpha, max_ratio (see `regard.runs.recipe.DecodingRecipe`); those of models
+            of others have more (see `regard.runs.frames`).
         others: more models over the same vocabularies, on the same device; translations and scores are by the mean of
             all probabilities, attention is the first model's.
         weights: of the models in that mean; equal if not given.
+        frame: the special tokens around texts, if they are not those of the tokenizers (see `regard.runs.frames`).
 
     Raises:
         ArgumentError: the weights don't fit the models.
@@ -77,14 +79,16 @@ class Translator:
         decoding: dict[str, Any],
         others: Sequence[EncoderDecoder] = (),
         weights: Sequence[float] | None = None,
+        frame: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.models = (model, *others)
         self.tokenizers = tokenizers
         self.decoding = decoding
-        self.specials = specials_of(tokenizers)
+        self.specials = specials_of(tokenizers) if frame is None else specials_in(frame)
+        self._unknown = unknown_ids(tokenizers, frame)
         self.device = model.output.weight.device
-        self.max_tokens = min(each.config.max_length for each in self.models) - 1
+        self.max_tokens = min(each.config.max_length for each in self.models) - 1 - len(self.specials.source_begin)
         """Longest source or target in tokens."""
         self._ensemble = Ensemble(self.models, weights)
         self.weights = self._ensemble.weights
@@ -229,7 +233,7 @@ class Translator:
             nbest=1 if settings.search is None else None,
         )
         lengths = self._lengths(settings.min_length, settings.max_length)
-        sources = self.tokenizers.source.encode_batch([line.text for line in lines])
+        sources = self._encoded("source", [line.text for line in lines])
         jobs = [
             make_job(
                 source,
@@ -247,7 +251,7 @@ class Translator:
         rows = max(1, min(BATCH_ROWS, BATCH_HYPOTHESES // chosen.width))
         for batch in inference_batches([len(jobs[i].source) + 1 for i in wanted], BATCH_TOKENS, rows):
             indices = [wanted[int(i)] for i in batch]
-            found = self._found([jobs[i] for i in indices], chosen, settings.rules, settings.min_length)
+            found = self._found([jobs[i] for i in indices], chosen, settings.rules, lengths.shortest)
             # what was cut lacks phrases: nothing was possible any more (see `constrained_beam_search`)
             said = [
                 [one for one in hypotheses if one.finished or not jobs[i].phrases]
@@ -274,7 +278,7 @@ class Translator:
         """
         lengths, steering = self._lengths(min_length, max_length), self._steering
         try:
-            make_job(self.tokenizers.source.encode(text), prefix, phrases, lengths=lengths, steering=steering, key=0)
+            make_job(self._encoded("source", [text])[0], prefix, phrases, lengths=lengths, steering=steering, key=0)
         except ArgumentError as error:
             return str(error)
         return None
@@ -339,9 +343,11 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         """What the search finds for one batch."""
         model: StepModel = self._ensemble if len(self.models) > 1 else self.model
-        if any(job.prefix.tokens for job in jobs):
+        begun = [bool(job.prefix.tokens) for job in jobs]
+        rules = [*rules_in(self.decoding), *rules, *forced_in(self.decoding, [job.limit for job in jobs], begun)]
+        if any(begun):
             tokens, endings = tuple(job.prefix.tokens for job in jobs), tuple(job.prefix.endings for job in jobs)
-            rules = [*rules, ForcedPrefix(tokens, endings, self._steering.ranks)]
+            rules = [*rules, ForcedPrefix(tokens, endings, self._steering.ranks[: self._vocabulary("target")])]
         if rules:
             model = Ruled(model, rules)
         limits = Limits(
@@ -364,13 +370,28 @@ class Translator:
             listener(sentences, ids)
 
     def _lengths(self, shortest: int, longest: int | None) -> Lengths:
+        if longest is None and (own := self.decoding.get("max_length")) is not None:
+            longest = max(min(own, self.max_tokens), shortest)
+        if not shortest:  # a default yields to a length that is asked for
+            most = self.max_tokens if longest is None else longest
+            shortest = min(self.decoding.get("min_length") or 0, most)
         return Lengths(self.max_tokens, self.decoding["max_ratio"], shortest, longest)
 
     def _sources(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._checked("source", self.tokenizers.source.encode_batch(texts))
+        return self._checked("source", self._encoded("source", texts))
 
     def _targets(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._checked("target", self.tokenizers.target.encode_batch(texts))
+        return self._checked("target", self._encoded("target", texts))
+
+    def _encoded(self, side: Side, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of texts; those that the tokenizer has and the model hasn't are unknown."""
+        tokenizer = self.tokenizers.source if side == "source" else self.tokenizers.target
+        rows, size = tokenizer.encode_batch(texts), self._vocabulary(side)
+        return rows if tokenizer.vocab_size <= size else known_ids(rows, size, self._unknown[side])
+
+    def _vocabulary(self, side: Side) -> int:
+        config = self.model.config
+        return config.source_vocabulary if side == "source" else config.target_vocabulary
 
     def _checked(self, side: str, rows: list[list[int]]) -> list[list[int]]:
         for index, row in enumerate(rows):
@@ -382,16 +403,11 @@ class Translator:
         return collate([a for a, _ in pairs], [b for _, b in pairs], self.specials, self.device)
 
 
-def load(directory: str | Path, *, device: str = "auto") -> Translator:
-    """Open the directory of a trained model.
-
-    Args:
-        directory: what `regard train` made.
-        device: "auto" (CUDA or MPS where there is one), "cpu", "cuda:0", …
+def open_translation(directory: Path, saved: SavedConfig, device: torch.device) -> Translator:
+    """The translator of a directory whose config.json has been read; see `regard.runs.load`.
 
     Raises:
-        CheckpointError: it is missing, unfinished or damaged; the message names the file.
-        RecipeError: there is no such device.
+        CheckpointError: something else in it is missing or damaged.
     """
-    saved = load_model(Path(directory), torch_device(device))
-    return Translator(saved.model, saved.tokenizers, saved.decoding)
+    found = open_model(directory, saved, device)
+    return Translator(found.model, found.tokenizers, found.decoding)

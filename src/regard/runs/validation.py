@@ -12,6 +12,7 @@ from regard.runs.corpus import Encoded
 from regard.runs.directory import Tokenizers
 from regard.runs.recipe import Recipe
 from regard.runs.translator import BATCH_ROWS, BATCH_TOKENS, Translator, specials_of
+from regard.runs.work.contract import Validator
 from regard.tasks.metrics import text_quality
 from regard.tasks.translation import collate, translation_loss
 
@@ -27,7 +28,7 @@ class Sample:
     translation: str
 
 
-class Validator:
+class TranslationValidator(Validator):
     """Callable that judges the model as it stands; afterwards `samples` has some translations.
 
     Metrics: loss (mean cross-entropy of a target token in nats, unsmoothed), perplexity, and where sentences are
@@ -35,7 +36,8 @@ class Validator:
     """
 
     def __init__(self, model: EncoderDecoder, tokenizers: Tokenizers, part: Encoded, recipe: Recipe) -> None:
-        self.model, self.part = model, part
+        super().__init__(model)
+        self.part, self._judged = part, model
         self.translator = Translator(model, tokenizers, recipe.decoding.model_dump())
         self.specials = specials_of(tokenizers)
         self.count = min(recipe.training.validation_sentences, len(part))
@@ -64,6 +66,10 @@ class Validator:
         self.translator.translate(self.part.source_texts[: self.count], beam=1, max_length=longest)
         return time.perf_counter() - started
 
+    def shown(self) -> list[str]:
+        """Some sources, their references and what the model says now."""
+        return [f"    {one.source}\n    = {one.reference}\n    → {one.translation}" for one in self.samples]
+
     def _loss(self) -> float:
         part, device = self.part, self.translator.device
         lengths = [max(len(a), len(b)) + 1 for a, b in zip(part.source, part.target, strict=True)]
@@ -72,6 +78,6 @@ class Validator:
             for batch in inference_batches(lengths, BATCH_TOKENS, BATCH_ROWS):
                 rows = [int(i) for i in batch]
                 pairs = collate([part.source[i] for i in rows], [part.target[i] for i in rows], self.specials, device)
-                loss, tokens = translation_loss(self.model, pairs, 0.0)
+                loss, tokens = translation_loss(self._judged, pairs, 0.0)
                 total, count = total + float(loss), count + tokens
         return total / count

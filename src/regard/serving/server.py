@@ -15,9 +15,10 @@ from fastapi import FastAPI
 
 from regard.errors import ArgumentError
 from regard.runs.info import describe
+from regard.runs.load import load_translator
 from regard.runs.searches import choose_search
 from regard.runs.streaming import Answer, Line, Settings, translate_chunks
-from regard.runs.translator import Translator, load
+from regard.runs.translator import Translator
 from regard.serving.app import Options, create_app
 from regard.serving.batching import Batcher
 from regard.serving.bounds import Bounds
@@ -95,7 +96,7 @@ class Server(uvicorn.Server):
 
 def _application(directory: Path, device: str, bounds: Bounds) -> tuple[Batcher[Options, Answer], int, dict[str, Any]]:
     facts = describe(directory)
-    translator = load(directory, device=device)
+    translator = load_translator(directory, device=device)
     beam = min(int(translator.decoding["beam"]), bounds.beam)
     limits = {name: getattr(bounds, name) for name in ("texts", "characters", "bytes", "beam", "seconds")}
     told = {"regard": version("regard"), "model": facts, "beam": beam, "limits": limits}

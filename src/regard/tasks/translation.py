@@ -39,18 +39,22 @@ class TranslationBatch:
 
 @dataclass(frozen=True)
 class Specials:
-    """Ids of the special tokens: those of the target's tokenizer, and the two that sources need, of their own."""
+    """Ids of the special tokens: those of the target's tokenizer, and those that sources need, of their own.
+
+    Models that are trained here have none at the beginning of a source.
+    """
 
     pad: int
     bos: int
     eos: int
     source_pad: int
     source_eos: int
+    source_begin: tuple[int, ...] = ()
 
 
 def collate_sources(sources: Sequence[Sequence[int]], specials: Specials, device: torch.device) -> Sources:
     """Token ids of sources, each closed by `<eos>`, as one padded batch."""
-    rows = [[*source, specials.source_eos] for source in sources]
+    rows = [[*specials.source_begin, *source, specials.source_eos] for source in sources]
     return Sources(pad_rows(rows, specials.source_pad, device), torch.tensor([len(row) for row in rows], device=device))
 
 
@@ -88,7 +92,8 @@ def translation_loss(model: EncoderDecoder, batch: TranslationBatch, smoothing: 
     """Label-smoothed cross-entropy summed over the target tokens (`<eos>` included), and their number."""
     hidden = model(batch.sources.tokens, batch.sources.lengths, batch.inputs)  # (B, T, E)
     kept = hidden[batch.real]  # (N, E): padding costs no vocabulary product
-    return linear_cross_entropy(kept, model.output.weight, batch.outputs[batch.real], smoothing), batch.count
+    output, said = model.output, batch.outputs[batch.real]
+    return linear_cross_entropy(kept, output.weight, said, smoothing, output.bias), batch.count
 
 
 def token_log_probs(model: EncoderDecoder, batch: TranslationBatch) -> list[list[float]]:

@@ -28,7 +28,7 @@ from regard.training.random_state import preserved_random, seed_process
 from regard.training.recompute import recompute
 from regard.training.schedule import Constant, Cosine, InverseSqrt, Linear, Schedule
 from regard.training.sharded import whole_state
-from regard.training.step import Problem
+from regard.training.step import Indices, Problem
 from regard.training.store import CheckpointStore, DamagedCheckpointError
 from regard.training.weights import average_checkpoints, load_weights, mean_weights, pack_weights, unpack_weights
 
@@ -42,6 +42,7 @@ __all__ = [
     "DamagedCheckpointError",
     "Event",
     "Finished",
+    "Indices",
     "InverseSqrt",
     "Linear",
     "Listener",

@@ -5,14 +5,15 @@ import pytest
 
 from regard.errors import ArgumentError, UnsupportedError
 from regard.runs.compare.sentences import choose_sentences, side_by_side
-from regard.runs.translator import Translator, load
+from regard.runs.load import load_translator
+from regard.runs.translator import Translator
 
 LONG = "two dogs play " * 30
 
 
 @pytest.fixture
 def translator(tiny_model) -> Translator:
-    return load(tiny_model.directory, device="cpu")
+    return load_translator(tiny_model.directory, device="cpu")
 
 
 def test_sentences_are_spread_over_the_lengths_from_short_to_long() -> None:

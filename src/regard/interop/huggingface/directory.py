@@ -39,8 +39,8 @@ def open_directory(path: str | Path, device: torch.device | str = "cpu") -> tupl
         MissingExtraError: transformers isn't installed.
     """
     path = Path(path)
-    name = _architecture(path)
-    _check_weights(path, name)
+    name = architecture(path)
+    check_weights(path, name)
     try:
         import transformers
     except ImportError as error:
@@ -73,20 +73,44 @@ def is_directory(config: object) -> bool:
     return isinstance(config, dict) and ("architectures" in config or "model_type" in config)
 
 
-def _architecture(path: Path) -> str:
-    """The class that the directory's model is of."""
-    file = path / CONFIG
+def read_object(file: Path) -> dict[str, Any]:
+    """The content of a JSON file that is an object.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or something else.
+    """
     try:
-        config = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: damaged or not readable ({error})") from error
-    named = config.get("architectures") if isinstance(config, dict) else None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file}: expected a JSON object, not {content!r:.80}")
+    return content
+
+
+def architecture(path: Path) -> str:
+    """The class that the directory's model is of.
+
+    Raises:
+        CheckpointError: config.json is missing or damaged, or doesn't say it.
+    """
+    file = path / CONFIG
+    named = read_object(file).get("architectures")
     if not isinstance(named, list) or not named or not isinstance(named[0], str) or not named[0].isidentifier():
         raise CheckpointError(f"{file}: expected the name of the model's class as architectures[0], not {named!r}")
     return named[0]
 
 
-def _check_weights(path: Path, name: str) -> None:
+def check_weights(path: Path, name: str) -> None:
+    """Refuse a directory whose weights are not safetensors.
+
+    Args:
+        path: the directory.
+        name: class of its model, for the command that converts pickled weights.
+
+    Raises:
+        CheckpointError: there are no weights, or only pickled ones.
+    """
     if any((path / file).exists() for file in WEIGHTS):
         return
     pickled = [file for file in PICKLED if (path / file).exists()]

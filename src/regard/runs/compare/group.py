@@ -15,7 +15,7 @@ from regard.runs.compare.plan import PLAN, Plan, asked_budget, check_budget, fin
 from regard.runs.corpus import Corpus, prepare_corpus
 from regard.runs.directory import RECIPE, read_json
 from regard.runs.recipe import Recipe, make_recipe
-from regard.runs.train import Say
+from regard.runs.work.contract import Say
 
 RUNS = "runs"
 

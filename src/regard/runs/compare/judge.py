@@ -27,7 +27,7 @@ from regard.runs.evaluate import Evaluation, Gold, evaluate, read_gold
 from regard.runs.recipe import DataRecipe
 from regard.runs.snapshots import snapshot_path
 from regard.runs.translator import Translator
-from regard.runs.validation import Validator
+from regard.runs.validation import TranslationValidator
 from regard.tasks.metrics import Figure
 from regard.training import Metric, load_weights_into, mean_weights, unpack_weights
 
@@ -173,7 +173,7 @@ class Judge:
         quick = member.recipe.model_copy(
             update={"training": training.model_copy(update={"validation_sentences": count})}
         )
-        return Validator(model, self.corpus.tokenizers, self.corpus.valid, quick)(0)
+        return TranslationValidator(model, self.corpus.tokenizers, self.corpus.valid, quick)(0)
 
 
 def _judged(found: Evaluation, history: History, step: int, name: str, chosen: tuple[int, ...]) -> Judged:

@@ -18,7 +18,8 @@ from regard.runs.compare.collect import LOG
 from regard.runs.compare.plan import changed
 from regard.runs.compare.settings import BUDGET_KEYS
 from regard.runs.directory import Tokenizers, read_json
-from regard.runs.recipe import Recipe, recipe_toml
+from regard.runs.recipe import Recipe
+from regard.runs.recipe_files import recipe_toml
 
 RESULT = "result.json"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that ask for an end

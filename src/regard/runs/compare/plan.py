@@ -18,7 +18,8 @@ from regard.runs.build import budget
 from regard.runs.compare.settings import BUDGET_KEYS, SET_KEYS
 from regard.runs.directory import read_json
 from regard.runs.recipe import Recipe, make_recipe
-from regard.runs.train import Run, Say
+from regard.runs.train import Run
+from regard.runs.work.contract import Say
 
 PLAN = "plan.json"
 FORMAT = 1

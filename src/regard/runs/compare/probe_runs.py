@@ -18,8 +18,8 @@ from regard.runs.compare.remembered import remembered
 from regard.runs.compare.results import ProbeLength, ProbeResult, ProbeRun
 from regard.runs.compare.settings import Setup
 from regard.runs.directory import WEIGHTS, load_model
+from regard.runs.load import load_translator
 from regard.runs.recipe import Recipe
-from regard.runs.translator import load
 
 DATA = "data"
 LENGTHS = TypeAdapter(tuple[ProbeLength, ...])
@@ -80,7 +80,7 @@ def _common(setup: Setup) -> dict[str, Any]:
 def _judge(member: Member, history: History, data: Path, report: Reporter) -> ProbeRun:
     def find() -> tuple[ProbeLength, ...]:
         report.say(f"judging {member.label} (seed {member.seed})")
-        return judge_probe(load(member.directory, device=member.recipe.training.device), data)
+        return judge_probe(load_translator(member.directory, device=member.recipe.training.device), data)
 
     with open(member.directory / WEIGHTS, "rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,10 +21,9 @@ from regard.runs.recipe import (
     Columns,
     Recipe,
     TrainingRecipe,
-    apply_setting,
     make_recipe,
-    read_content,
 )
+from regard.runs.recipe_files import apply_setting, read_content
 from regard.runs.sections import Positive, PositiveFloat, Section, explain
 
 # [training] keys that a model may have of its own: how it learns, not what it is shown, how long, or how it is watched
@@ -365,7 +364,7 @@ def _setup(compare: CompareRecipe, title: str, out: Path, content: dict[str, Any
 
 def _common(recipe: Recipe) -> dict[str, Any]:
     """Everything that must be the same for all models, flat."""
-    content = recipe.model_dump(exclude={"out", "model"})
+    content = recipe.model_dump(exclude={"task", "out", "model"})
     for key in (*OWN_KEYS, *SET_KEYS):
         del content["training"][key]
     return {f"{section}.{key}": value for section, table in content.items() for key, value in table.items()}

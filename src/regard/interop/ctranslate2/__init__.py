@@ -1,0 +1,6 @@
+"""Models as directories of CTranslate2, an engine that runs Transformers fast on CPUs and GPUs (OpenNMT)."""
+
+from regard.interop.ctranslate2.parts import PRECISIONS
+from regard.interop.ctranslate2.translation import write_translator
+
+__all__ = ["PRECISIONS", "write_translator"]

@@ -1,0 +1,126 @@
+"""From the files of a recipe to token ids of running text: a tokenizer, a training and a validation part."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regard.data.documents import open_documents
+from regard.data.given_tokenizers import read_tokenizer
+from regard.data.text_store import PARTS, TextTokens
+from regard.data.text_store_making import TextSource
+from regard.data.tokenizer_training import train_tokenizer
+from regard.data.tokenizers import Tokenizer
+from regard.errors import ArgumentError, DataError, RecipeError
+from regard.runs.directory import JOINT, read_joint_tokenizer
+from regard.runs.text_prepared import PreparedText, TextRequest, open_prepared_text, prepare_text
+from regard.runs.text_recipes import TextDataRecipe, TextTokenizerRecipe
+from regard.runs.work.contract import Place
+
+
+@dataclass(frozen=True)
+class TextCorpus:
+    """The data of a run.
+
+    Attributes:
+        tokenizer: of the text.
+        tokens: both parts, on disk.
+        notes: what should be known about them, in words.
+        facts: sizes and a fingerprint, which a resumed run must meet again.
+    """
+
+    tokenizer: Tokenizer
+    tokens: TextTokens
+    notes: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def open_text_corpus(
+    data: TextDataRecipe, tokenizer: TextTokenizerRecipe, init_from: str | None, place: Place
+) -> TextCorpus:
+    """Read and tokenise the text of a recipe into `place.folder`, or find it there.
+
+    Args:
+        data: the text.
+        tokenizer: given, or how one is trained.
+        init_from: directory of a model whose tokenizer is taken instead.
+        place: the run; processes but the main one find the text prepared.
+
+    Raises:
+        DataError: the text cannot be used, and why; or the run has begun with another.
+        RecipeError: the tokenizer doesn't fit, or the folder holds something else.
+        CheckpointError: a tokenizer is missing or damaged.
+    """
+    if not place.main:
+        return _corpus(open_prepared_text(place.folder))
+    root = Path(data.folder or ".")
+    train = open_documents(root, data.text, data.document, data.column)
+    valid = [] if data.valid_text is None else open_documents(root, data.valid_text, data.document, data.column)
+    both = {path for reader in train for path in reader.files} & {path for reader in valid for path in reader.files}
+    if both:
+        raise DataError(f"{min(both)}: is given as data.text and as data.valid_text")
+    known = _known_tokenizer(tokenizer, init_from, place.out, root)
+    settings: dict[str, Any] = {
+        "document": data.document,
+        "column": data.column,
+        "held_out": None if valid else data.held_out,
+        "training_files": sum(len(reader.files) for reader in train),
+    }
+    request = TextRequest(
+        source=TextSource(train, valid, data.held_out),
+        settings=settings,
+        known=known,
+        train=lambda sample: _trained(tokenizer, sample),
+        sample=tokenizer.sample,
+        seed=data.seed,
+        training={} if known is not None else tokenizer.model_dump() | {"seed": data.seed},
+        shared=data.prepared is not None,
+        begun=place.begun,
+    )
+    return _corpus(prepare_text(place.folder, request, place.say, place.progress))
+
+
+def _corpus(prepared: PreparedText) -> TextCorpus:
+    tokens, tokenizer = prepared.tokens, prepared.tokenizer
+    train, valid = (tokens.counts[part] for part in PARTS)
+    notes = list(tokenizer.notes)
+    if valid.unknown:
+        notes.append(
+            f"{valid.unknown:,} of {valid.tokens:,} validation tokens are unknown (<unk>), so losses are not those of "
+            "the whole text"
+        )
+    if tokens.manifest["settings"]["held_out"] is not None:
+        notes.append(
+            f"no validation text is given: the last {valid.characters:,} of {train.characters + valid.characters:,} "
+            "characters are held out"
+        )
+    digest = hashlib.sha256(tokens.manifest["tokenizer"].encode())
+    for name in sorted(tokens.manifest["files"]):
+        digest.update(tokens.manifest["files"][name]["sha256"].encode())
+    facts = {
+        "train_documents": train.documents,
+        "train_tokens": train.tokens,
+        "valid_documents": valid.documents,
+        "valid_tokens": valid.tokens,
+        "valid_bytes": valid.bytes,
+        "sha256": digest.hexdigest(),
+    }
+    return TextCorpus(tokenizer, tokens, tuple(notes), facts)
+
+
+def _known_tokenizer(recipe: TextTokenizerRecipe, init_from: str | None, out: Path, root: Path) -> Tokenizer | None:
+    """The run's own if it has begun, else that of `init_from`, else the one given; None if one must be trained."""
+    if (out / JOINT).exists():
+        return Tokenizer.load(out / JOINT)
+    if init_from is not None:
+        return read_joint_tokenizer(Path(init_from))
+    return None if recipe.file is None else read_tokenizer(root / recipe.file, recipe.normalize)
+
+
+def _trained(recipe: TextTokenizerRecipe, sample: Sequence[str]) -> Tokenizer:
+    try:
+        return train_tokenizer(recipe.kind, sample, recipe.vocabulary, recipe.normalize, strip=False)
+    except ArgumentError as error:
+        named = "normalize" if str(error).startswith("normalize") else "vocabulary"
+        raise RecipeError(f"tokenizer.{named} = {getattr(recipe, named)}: {error}") from error

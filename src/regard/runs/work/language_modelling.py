@@ -1,0 +1,252 @@
+"""Language modelling as work for a training run: running text, a GPT, perplexity, and what it goes on to say."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regard.data.tokenizers import Tokenizer
+from regard.errors import ArgumentError, RecipeError
+from regard.models.gpt import GPT, GPTConfig, build_gpt
+from regard.runs.directory import JOINT, write_model
+from regard.runs.text_batches import PackedText, StreamText, TextRows, packed_in_order, stream_in_order
+from regard.runs.text_corpus import TextCorpus, open_text_corpus
+from regard.runs.text_recipes import LanguageModellingRecipe
+from regard.runs.work.contract import Place, Validator, Work
+from regard.tasks.language_modelling import LanguageModellingObjective, TextBatch, language_loss
+from regard.training import Indices, Metric, Problem
+
+PROMPT, SAID = 16, 48
+"""Tokens of the validation text that a sample begins with, and of what the model says then."""
+
+
+class LanguageModelling(Work[TextBatch]):
+    """A language model to be trained.
+
+    Args:
+        recipe: of the run.
+        corpus: its data, tokenised.
+        device: where batches go.
+
+    Raises:
+        RecipeError: the recipe doesn't fit together.
+        DataError: the text is shorter than a row.
+    """
+
+    def __init__(self, recipe: LanguageModellingRecipe, corpus: TextCorpus, device: torch.device) -> None:
+        self.recipe, self.corpus, self.device = recipe, corpus, device
+        self.facts, self.notes, self.metric = corpus.facts, corpus.notes, Metric("loss", "min")
+        self._config = gpt_config(recipe, corpus.tokenizer.vocab_size)
+        self.config = self._config
+        self.rows = self._rows()
+
+    def _rows(self) -> TextRows:
+        train, tokenizer = self.corpus.tokens.train, self.corpus.tokenizer
+        length, size, seed = (
+            self.recipe.data.length,
+            self.recipe.training.sequences_per_batch,
+            self.recipe.training.seed,
+        )
+        if self.recipe.data.layout == "stream":
+            return StreamText(train, length, size, seed, self.device)
+        return PackedText(train, length, tokenizer.bos_id, tokenizer.pad_id, size, seed, self.device)
+
+    def build(self) -> GPT:
+        """See `Work.build`."""
+        return build_gpt(self._config)
+
+    def objective(self, model: nn.Module) -> nn.Module:
+        """See `Work.objective`."""
+        return LanguageModellingObjective(cast(GPT, model))
+
+    def problem(self, loss: Callable[[TextBatch], Tensor]) -> Problem[TextBatch]:
+        """See `Work.problem`."""
+        return Problem(epoch=self.rows.epoch, collate=self.rows.collate, tokens=lambda batch: batch.count, loss=loss)
+
+    def target_tokens(self, indices: Indices) -> int:
+        """See `Work.target_tokens`; one `<eos>` a document included."""
+        return self.rows.targets(indices)
+
+    def validator(self, model: nn.Module) -> "TextValidator":
+        """See `Work.validator`."""
+        return TextValidator(cast(GPT, model), self.corpus, self.recipe, self.device)
+
+    def real(self, batch: TextBatch) -> Mapping[str, Tensor]:
+        """See `Work.real`."""
+        return {"text": batch.real}
+
+    def keep(self, directory: Path) -> None:
+        """See `Work.keep`: the tokenizer."""
+        self.corpus.tokenizer.save(directory / JOINT)
+
+    def save(self, directory: Path, weights: dict[str, Tensor]) -> None:
+        """See `Work.save`."""
+        write_model(directory, self.recipe.task, self._config, weights, {"generation": self.generation()})
+
+    def generation(self) -> dict[str, Any]:
+        """What config.json says of generation: `begin`, the id before a text, `end`, those after it, and the defaults.
+
+        Packed documents begin with <bos>. In a stream each follows the <eos> of the one before it; of a single document
+        no beginning is seen, so there `begin` is None.
+        """
+        tokenizer, packed = self.corpus.tokenizer, self.recipe.data.layout == "packed"
+        before = tokenizer.eos_id if len(self.corpus.tokens.train) > 1 else None
+        ends = {"begin": tokenizer.bos_id if packed else before, "end": [tokenizer.eos_id]}
+        return ends | self.recipe.generation.model_dump()
+
+    def words(self) -> list[str]:
+        """See `Work.words`."""
+        train, valid = self.corpus.tokens.train, self.corpus.tokens.valid
+        packed = f", {100 * self.rows.padding:.1f} % padding" if self.rows.padding else ""
+        return [
+            f"{len(train.tokens):,} training tokens in {self.rows.count:,} rows of {self.recipe.data.length}{packed}, "
+            f"{len(valid.tokens):,} for validation; vocabulary: {self._config.vocabulary:,} tokens"
+        ]
+
+    def sizes(self) -> dict[str, str]:
+        """See `Work.sizes`."""
+        return text_sizes(self.corpus, self._config.vocabulary)
+
+    def next_commands(self, directory: Path) -> list[str]:
+        """See `Work.next_commands`."""
+        return [f'regard generate {directory} "a beginning"', f'regard attend {directory} "a sentence"']
+
+
+class TextValidator(Validator):
+    """Judges a language model on the validation text; then `shown` has a beginning of it, and how the model goes on.
+
+    Metrics: loss (mean cross-entropy of a token in nats, <eos> included), perplexity, and bits_per_byte: the loss of
+    all tokens over the UTF-8 bytes of the text, by which models with different tokenizers can be compared. Rows are
+    cut as in training, so a token sees up to `data.length` tokens before it; each is predicted once.
+    """
+
+    def __init__(self, model: GPT, corpus: TextCorpus, recipe: LanguageModellingRecipe, device: torch.device) -> None:
+        super().__init__(model)
+        self._gpt, self._corpus, self._recipe, self._device = model, corpus, recipe, device
+        self._sample: list[str] = []
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Judge the model; `step` is only for the caller's record."""
+        self.model.eval()
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for batch in self._batches():
+                total += float(language_loss(self._gpt, batch))
+                count += batch.count
+            self._sample = [self._said()]
+        loss = total / count
+        valid = self._corpus.tokens.valid
+        per_byte = total / (math.log(2) * bytes_of(self._corpus, count))
+        assert count <= len(valid.tokens)
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "bits_per_byte": per_byte}
+
+    def seconds(self) -> float:
+        """See `Validator.seconds`."""
+        started = time.perf_counter()
+        self(0)
+        return time.perf_counter() - started
+
+    def shown(self) -> list[str]:
+        """A beginning of the validation text, and after the bar what the model says then (greedily)."""
+        return self._sample
+
+    def _batches(self) -> Iterator[TextBatch]:
+        data, tokenizer = self._recipe.data, self._corpus.tokenizer
+        rows, most = self._corpus.tokens.valid, self._recipe.training.validation_tokens
+        if data.layout == "stream":
+            return stream_in_order(rows, data.length, tokenizer.eos_id, most, self._device)
+        return packed_in_order(rows, data.length, tokenizer.bos_id, tokenizer.pad_id, most, self._device)
+
+    def _said(self) -> str:
+        """The prompt and what the model says."""
+        tokenizer, data = self._corpus.tokenizer, self._recipe.data
+        prompt = self._corpus.tokens.valid[0][: min(PROMPT, data.length // 2)].astype(np.int64).tolist()
+        before = [tokenizer.bos_id] if data.layout == "packed" else []
+        more = min(SAID, self._gpt.config.max_length - len(before) - len(prompt))
+        said = greedy_tokens(self._gpt, [*before, *prompt], more, tokenizer.eos_id, self._device)
+        return f"{text_shown(tokenizer, prompt)}│{text_shown(tokenizer, said)}"
+
+
+def greedy_tokens(model: GPT, prompt: list[int], most: int, end: int, device: torch.device) -> list[int]:
+    """The most probable next token, again and again, until `end` or `most` of them; `model` is in evaluation mode.
+
+    Args:
+        model: what says it.
+        prompt: what stands before, one token or more.
+        most: tokens that are said.
+        end: the token after which nothing more is said.
+        device: of the model.
+    """
+    tokens = torch.tensor([prompt], device=device)
+    state = model.start(tokens[:, :-1], torch.tensor([len(prompt) - 1], device=device))
+    last, said = tokens[:, -1], list[int]()
+    while len(said) < most and (not said or said[-1] != end):
+        log_probs, state = model.step(last, state)
+        last = log_probs.argmax(-1)
+        said.append(int(last))
+    return said
+
+
+def text_shown(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """A part of a text in one line."""
+    return tokenizer.text_of(ids).decode("utf-8", "replace").replace("\n", "⏎")
+
+
+def bytes_of(corpus: TextCorpus, tokens: int) -> float:
+    """The UTF-8 bytes of the first `tokens` tokens of the validation text: all of them, or the share of them that
+    these tokens' surfaces are of."""
+    valid = corpus.tokens.valid
+    total = float(corpus.tokens.counts["valid"].bytes)
+    if tokens >= len(valid.tokens):
+        return total
+    sizes = np.array([len(surface) for surface in corpus.tokenizer.surfaces])
+    return total * float(sizes[valid.tokens[:tokens]].sum()) / float(sizes[valid.tokens].sum())
+
+
+def text_sizes(corpus: TextCorpus, vocabulary: int) -> dict[str, str]:
+    """Sizes for `--dry-run`."""
+    train, valid = (corpus.tokens.counts[part] for part in ("train", "valid"))
+    return {
+        "vocabulary": f"{vocabulary:,} tokens",
+        "training part": f"{train.documents:,} documents, {train.tokens:,} tokens, {train.characters:,} characters",
+        "validation part": f"{valid.documents:,} documents, {valid.tokens:,} tokens, {valid.characters:,} characters",
+    }
+
+
+def gpt_config(recipe: LanguageModellingRecipe, vocabulary: int) -> GPTConfig:
+    """The configuration of a recipe's model; rows of `data.length` tokens have room in it.
+
+    Raises:
+        RecipeError: sizes that don't fit each other.
+    """
+    settings = {"max_length": recipe.data.length} | recipe.model.settings()
+    try:
+        config = GPTConfig.preset(recipe.model.preset, vocabulary=vocabulary, **settings)
+    except ArgumentError as error:
+        raise RecipeError(f"model.{error}") from error
+    check_room(recipe.data.length, config.max_length)
+    return config
+
+
+def check_room(length: int, positions: int) -> None:
+    """Raise `RecipeError` where rows are longer than a model has positions."""
+    if length > positions:
+        raise RecipeError(f"data.length = {length} needs as many positions, but model.max_length = {positions}")
+
+
+def open_language_modelling(recipe: LanguageModellingRecipe, place: Place) -> LanguageModelling:
+    """Read and tokenise the data of a recipe, or find them prepared.
+
+    Raises:
+        RecipeError: the recipe doesn't fit together, or the folder holds something else.
+        DataError: the data cannot be used.
+        CheckpointError: `training.init_from` has no tokenizer.
+    """
+    gpt_config(recipe, 1)  # before anything is tokenised
+    corpus = open_text_corpus(recipe.data, recipe.tokenizer, recipe.training.init_from, place)
+    return LanguageModelling(recipe, corpus, place.device)
