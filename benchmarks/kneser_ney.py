@@ -22,7 +22,7 @@ import numpy as np
 from ngrams import FALLBACK, Ids, KneserNey
 
 from regard.data.tokenizers import Tokenizer
-from regard.runs.directory import read_config
+from regard.runs.directory import CONFIG, read_config
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def judge(model: Path, train: Sequence[Path], valid: Path, order: int, limit: in
     tokenizer = Tokenizer.load(model / "tokenizer.json" if model.is_dir() else model)
     stream = np.concatenate([encoded(tokenizer, read(path)) for path in train])
     tokens = encoded(tokenizer, read(valid))[:limit]
-    first = 1 if model.is_dir() and read_config(model).content["generation"]["begin"] is None else 0
+    first = 0 if begins(model) else 1
     judged, size = len(tokens) - first, len(tokenizer.text_of(tokens.tolist()[first:]))
     print(f"{len(stream):,} tokens to count, {judged:,} to judge ({size:,} bytes), V = {tokenizer.vocab_size:,}")
     figures: dict[str, object] = {"order": order, "tokens": judged, "bytes": size, "train_tokens": len(stream)}
@@ -70,6 +70,13 @@ def judge(model: Path, train: Sequence[Path], valid: Path, order: int, limit: in
             f"{total / math.log(2) / size:.4f} bits a byte ({time.perf_counter() - started:.1f} s)"
         )
     return figures
+
+
+def begins(model: Path) -> bool:
+    """Whether a model has something that its first token follows; of a tokenizer alone, and an unfinished run, yes."""
+    if not (model / CONFIG).exists():
+        return True
+    return read_config(model).content["generation"]["begin"] is not None
 
 
 def read(path: Path) -> str:

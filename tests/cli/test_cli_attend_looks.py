@@ -217,7 +217,7 @@ def test_what_a_decoder_has_not(regard, hugging: dict[str, Path], tmp_path: Path
     for arguments, message in (
         ([TEXT, "--show", "alignment"], "there is no cross-attention here"),
         ([TEXT, "zwei Hunde"], "targets are for encoder"),
-        ([TEXT, "--beam", "2"], "--beam is for models made by `regard train`, not for a LlamaForCausalLM"),
+        ([TEXT, "--beam", "2"], "--beam is for translators made by `regard train`, not for a LlamaForCausalLM"),
         ([TEXT, "--show", "rollout", "--kind", "cross"], "kind cross: there is no such attention here, only: causal"),
         (["--source", tmp_path / "s"], "alignments are of a source and a target: LlamaForCausalLM reads one text"),
     ):

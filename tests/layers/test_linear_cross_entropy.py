@@ -161,3 +161,33 @@ def test_mixed_precision_keeps_the_weights_gradient_in_full(autocast):
     found = gradients(hidden.float(), weight.float(), ours)
     for ours_, plain_, exact_ in zip(found, wanted, exact, strict=True):
         assert (ours_ - exact_).abs().max() <= 2 * (plain_ - exact_).abs().max()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("needed", [(True, True, True), (False, False, True), (True, False, False)])
+@pytest.mark.usefixtures("several_chunks")
+def test_a_bias_of_the_logits(smoothing: float, needed: tuple[bool, bool, bool]) -> None:
+    hidden, weight, targets = example()
+    bias = torch.randn(V, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    inputs = [x.detach().requires_grad_(wanted) for x, wanted in zip((hidden, weight, bias), needed, strict=True)]
+    ours = linear_cross_entropy(inputs[0], inputs[1], targets, smoothing, bias=inputs[2])
+    logits = inputs[0] @ inputs[1].T + inputs[2]
+    theirs = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+    wanted = [x for x in inputs if x.requires_grad]
+    for a, b in zip(torch.autograd.grad(ours, wanted), torch.autograd.grad(theirs, wanted), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
+    with torch.no_grad():
+        without = linear_cross_entropy(inputs[0], inputs[1], targets, smoothing, inputs[2])
+    torch.testing.assert_close(without, theirs.detach(), atol=1e-12, rtol=1e-12)
+
+
+def test_the_gradient_of_a_half_precision_bias_is_summed_in_single() -> None:
+    hidden, weight, targets = example(torch.bfloat16, 400)
+    bias = torch.zeros(V, dtype=torch.bfloat16, requires_grad=True)
+    (found,) = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets, bias=bias), bias)
+    exact = torch.zeros(V, dtype=torch.float64, requires_grad=True)
+    logits = hidden.detach().double() @ weight.detach().double().T + exact
+    (wanted,) = torch.autograd.grad(F.cross_entropy(logits, targets, reduction="sum"), exact)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), wanted, atol=0.05, rtol=0.02)

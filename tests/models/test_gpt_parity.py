@@ -1,4 +1,4 @@
-"""GPT with the weights of Hugging Face's GPT-2, Llama and Qwen2: the same logits, and gradients, and the papers' sizes."""
+"""GPT with the weights of Hugging Face's GPT-2, Llama and Qwen2: the same logits and gradients; sizes of the papers."""
 
 from typing import Any
 

@@ -216,7 +216,7 @@ def test_prompts_that_do_not_fit() -> None:
     model = model_of("gpt")
     table = torch.zeros(2, 3, dtype=torch.int64)
     for lengths in ([1, 4], [-1, 2], [1], [1, 2, 3]):
-        with pytest.raises(ArgumentError, match=f"lengths are .*: expected 2 from 0 to 3"):
+        with pytest.raises(ArgumentError, match=r"lengths are .*: expected 2 from 0 to 3"):
             model.start(table, torch.tensor(lengths))
     for wrong in (table[0], table.float(), table.bool()):
         with pytest.raises(ArgumentError, match=r"prompts is .*: expected integers \(B, L\)"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from regard.errors import ArgumentError
 from regard.layers import Attend, linear_cross_entropy
 from regard.models.transformer import Transformer, TransformerConfig, build_transformer
+from regard.tasks.translation import Specials, collate, translation_loss
 
 B, S, T = 3, 7, 5
 CONFIG = TransformerConfig(
@@ -27,6 +28,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"norm": "pre"},
     {"positions": "learned"},
     {"norm": "pre", "positions": "learned", "key_heads": 1, "shared": "none"},
+    {"positions": "learned", "embedding_norm": True, "embedding_scale": False, "activation": "gelu"},
+    {"norm": "pre", "positions": "tensor2tensor", "activation": "silu", "output_bias": True},
 ]
 variants = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(str(x) for x in v.values()) or "paper")
 
@@ -103,7 +106,8 @@ def test_a_gradient_reaches_every_parameter(variant: dict[str, Any]) -> None:
     model = build(variant).train()
     source, target = ids(B, S), ids(B, T, seed=2)
     hidden = model(source, torch.tensor([7, 2, 5]), target)
-    linear_cross_entropy(hidden.flatten(0, 1), model.output.weight, target.flatten(), 0.1).backward()
+    output = model.output
+    linear_cross_entropy(hidden.flatten(0, 1), output.weight, target.flatten(), 0.1, output.bias).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.isfinite().all()), name
@@ -172,3 +176,16 @@ def test_it_learns_to_copy(norm: str) -> None:
         optimizer.step()
         value = loss.item()
     assert value < 0.1  # guessing gives log 14 = 2.6
+
+
+@variants
+def test_the_loss_of_translation_is_that_of_the_logits(variant: dict[str, Any]) -> None:
+    model = build(variant)
+    if model.output.bias is not None:
+        nn.init.normal_(model.output.bias)
+    batch = collate([[3, 4, 5], [6]], [[7, 8], [9, 10, 11]], Specials(0, 1, 2, 0, 2), torch.device("cpu"))
+    loss, count = translation_loss(model, batch, 0.1)
+    logits = model.output(model(batch.sources.tokens, batch.sources.lengths, batch.inputs))[batch.real]
+    expected = nn.functional.cross_entropy(logits, batch.outputs[batch.real], label_smoothing=0.1, reduction="sum")
+    assert count == 7
+    torch.testing.assert_close(loss, expected)

@@ -30,6 +30,9 @@ VARIANTS: list[dict[str, Any]] = [
     for norm, positions, key_heads, shared in product(
         ["post", "pre"], ["sinusoidal", "learned"], [None, 2], ["all", "target", "none"]
     )
+] + [
+    {"positions": "learned", "embedding_norm": True, "embedding_scale": False, "output_bias": True},
+    {"norm": "pre", "positions": "tensor2tensor", "activation": "gelu_tanh", "output_bias": True},
 ]
 variants = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(str(x) for x in v.values()))
 
@@ -42,7 +45,10 @@ def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build(**variant: Any) -> Transformer:
     torch.manual_seed(0)
-    return build_transformer(replace(CONFIG, **variant)).double().eval()
+    model = build_transformer(replace(CONFIG, **variant)).double().eval()
+    if model.output.bias is not None:
+        torch.nn.init.normal_(model.output.bias)
+    return model
 
 
 def sources() -> tuple[Tensor, Tensor]:

@@ -132,7 +132,7 @@ def make(case: Case, seed: int = 0) -> Any:
             if "embed_positions" in name and ("Marian" in case.model or "Pegasus" in case.model):
                 continue  # sinusoids
             noise = torch.randn(one.shape, generator=generator)
-            one.copy_(0.35 * noise if one.ndim > 1 else one + 0.3 * noise)
+            one.copy_(0.25 * noise if one.ndim > 1 else one + 0.3 * noise)
         for name, one in model.named_buffers():
             if name == "final_logits_bias" and "bart" not in case.config.lower():
                 one.normal_(generator=generator)

@@ -138,3 +138,16 @@ def test_errors() -> None:
         found.embed(["a"], how="max")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="expected a list of texts, got one text"):
         found.embed("a")
+
+
+def test_tokens_are_named_for_recordings() -> None:
+    found = masked("bpe")
+    ids = [*found.encode("see the [MASK] today"), found.tokenizer.pad_id]
+    tokens = found.tokens_of("text", ids, [True] * (len(ids) - 1) + [False])
+    assert tokens.ids == tuple(ids)
+    place = ids.index(found.mask)
+    assert tokens.texts[place] == "[MASK]"
+    assert [place for place, special in enumerate(tokens.special) if special] == [0, place, len(ids) - 2, len(ids) - 1]
+    assert tokens.padding == (False,) * (len(ids) - 1) + (True,)
+    assert [word.text for word in tokens.words] == ["see", "the", "today"]
+    assert all(place not in word.tokens for word in tokens.words)

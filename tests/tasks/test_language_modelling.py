@@ -49,6 +49,7 @@ def test_log_probs_add_up_to_the_loss() -> None:
     torch.testing.assert_close(-said.sum(), language_loss(gpt, batch).detach())
 
 
+@torch.no_grad()
 def test_documents_in_a_row_are_as_if_alone() -> None:
     gpt = model()
     texts = [[1, 5, 7, 2], [1, 2], [1, 9, 4, 4, 2]]

@@ -14,6 +14,7 @@ from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
 from regard.cli.example import example
 from regard.cli.fill import fill
+from regard.cli.generate import generate
 from regard.cli.grouped_help import GroupedCommand
 from regard.cli.info import info
 from regard.cli.label import label
@@ -39,6 +40,7 @@ COMMANDS = (
     check_data,
     train,
     translate,
+    generate,
     fill,
     label,
     evaluate,

@@ -38,7 +38,8 @@ from regard.runs.looking import (
     readings,
 )
 from regard.runs.looks import AlignmentLook, Gold, Look
-from regard.runs.recordings import Subject, TranslatorSubject, is_recording, open_subject, read_texts
+from regard.runs.recordings import TranslatorSubject, is_recording, open_subject, read_texts
+from regard.runs.subjects import Subject
 
 TITLE = 80  # characters of a text in a title
 SUFFIX = ".safetensors"  # of recordings
@@ -116,7 +117,7 @@ def _record(subject: Subject, asked: Asked) -> list[Reading]:
     """What the model does with one text."""
     assert asked.sentence is not None
     if asked.beam is not None and not isinstance(subject, TranslatorSubject):
-        raise ArgumentError(f"--beam is for models made by `regard train`, not for a {subject.name}")
+        raise ArgumentError(f"--beam is for translators made by `regard train`, not for a {subject.name}")
     said = asked.translation
     if isinstance(subject, TranslatorSubject) and said is None:
         said = own_translation(subject.translator, asked.sentence, asked.beam)
@@ -195,7 +196,8 @@ def _output(look: Look, asked: Asked) -> None:
 def _print_links(subject: Subject, asked: Asked, text: Text) -> None:
     """A line of links for each pair of a text, or an object; nothing where the model can't read it."""
     if asked.files.html is not None:
-        raise ArgumentError(f"--html: one page of many pairs is for models made by `regard train`, not {subject.name}")
+        made = "translators made by `regard train`"
+        raise ArgumentError(f"--html: one page of many pairs is for {made}, not {subject.name}")
     check_crosses(subject)
     which = which_attentions(None, asked.layer, asked.head)
     problems = 0

@@ -24,13 +24,13 @@ from regard.cli.options import (
     print_json,
     progress,
 )
-from regard.data.documents import open_documents
 from regard.errors import ArgumentError
 from regard.files import write_json
 from regard.runs.evaluate_labels import evaluate_labelled
 from regard.runs.evaluate_text import evaluate_text
 from regard.runs.labels import Classifier, Tagger
 from regard.runs.language_model import LanguageModel
+from regard.runs.text_input import read_text
 from regard.runs.translator import Translator
 
 TRANSLATION, TEXT, LABELS = "Translation", "Language models", "Classifiers and taggers"
@@ -152,7 +152,7 @@ def evaluate(
             with progress(quiet) as report:
                 found = evaluate_text(
                     runner,
-                    _read(text),
+                    read_text(text),
                     stride=stride,
                     length=context,
                     progress=lambda done, total: report("predicting", done, total),
@@ -177,12 +177,6 @@ KINDS: dict[str, tuple[type, ...]] = {
     "--labelled": (Classifier, Tagger),
 }
 """The options that say what is judged, and what they are for."""
-
-
-def _read(path: Path) -> str:
-    """The running text of a file, as training reads it."""
-    [reader] = open_documents(Path(), str(path))
-    return "".join(piece for piece, _ in reader.pieces())
 
 
 def _lines(lines: list[str]) -> Callable[[], None]:

@@ -21,7 +21,8 @@ from regard.cli.options import (
 )
 from regard.errors import ArgumentError, DataError
 from regard.recording import Recording, load_recording
-from regard.runs.recordings import Subject, open_subject, read_texts
+from regard.runs.recordings import open_subject, read_texts
+from regard.runs.subjects import Subject
 
 ModelArgument = Annotated[
     Path,
@@ -62,6 +63,8 @@ def record(
     """Record a model's attention while it reads a text, in a file that opens without the model.
 
         regard record runs/en-de "Two dogs play in the snow." --out dogs.safetensors
+
+        regard record runs/gpt --text page.txt --document --out page.safetensors
 
         regard record llama-3.2-1b --text book.txt --document --where "*.layers.1?.*" --out book.safetensors
 

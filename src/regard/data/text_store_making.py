@@ -67,7 +67,7 @@ def measure(source: TextSource, progress: Progress) -> TextSize:
         progress: told "reading".
 
     Raises:
-        DataError: as the readers do.
+        DataError: as the readers do; or nothing is left for training.
     """
     sizes = [0, 0]
     for index, readers in enumerate((source.train, source.valid)):
@@ -75,8 +75,10 @@ def measure(source: TextSource, progress: Progress) -> TextSize:
             for block in grouped(reader.pieces()):
                 sizes[index] += sum(len(text) for text, _ in block)
                 progress("reading", sum(sizes), None)
-    kept = None if source.valid else int(sizes[0] * (1 - source.held_out))
-    return TextSize(sum(sizes), kept)
+    size = TextSize(sum(sizes), None if source.valid else int(sizes[0] * (1 - source.held_out)))
+    if size.kept == 0:
+        raise DataError(_nothing_left("train", source, size))
+    return size
 
 
 def sample_text(source: TextSource, size: TextSize, characters: int, seed: int) -> list[str]:

@@ -242,7 +242,7 @@ class GPT(nn.Module):
             tokens = prompts.gather(1, origin.clamp(min=0))
             hypothesis["first"] = first
         for begin in range(0, longest, PROMPT_CHUNK):
-            self._extend(tokens[:, begin : begin + PROMPT_CHUNK], cache, begin, first)
+            self.extend(tokens[:, begin : begin + PROMPT_CHUNK], cache, begin, first)
         return State({"lengths": lengths}, hypothesis, longest)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -260,16 +260,25 @@ class GPT(nn.Module):
         """
         position, first = state.position, state.hypothesis.get("first")
         cache = grown(state.hypothesis["cache"], position + 1)
-        hidden = self._extend(tokens[:, None], cache, position, first)[:, 0]  # (N, E)
+        hidden = self.extend(tokens[:, None], cache, position, first)[:, 0]  # (N, E)
         log_probs = self.output(self.norm(hidden)).log_softmax(-1)  # (N, V)
         return log_probs, State(state.sentence, {**state.hypothesis, "cache": cache}, position + 1)
 
-    def blocks(self) -> list[nn.Module]:
-        """The layers; see `EncoderDecoder.blocks`."""
-        return list(self.layers)
+    def extend(self, tokens: Tensor, cache: Tensor, position: int, first: Tensor | None) -> Tensor:
+        """Read tokens behind what a cache holds; of this `start` and `step` are made.
 
-    def _extend(self, tokens: Tensor, cache: Tensor, position: int, first: Tensor | None) -> Tensor:
-        """Tokens (N, L) behind what a cache (N, layers, 2, G, C, D) holds: (N, L, E) before the last norm."""
+        Args:
+            tokens: (N, L) int64.
+            cache: (N, layers, 2, G, ≥ position + L, D), of which `position` are filled; it is written to.
+            position: as in a state.
+            first: where each row's text begins in the cache (N,), or None where all begin at 0.
+
+        Returns:
+            (N, L, E), before the last norm.
+
+        Raises:
+            ArgumentError: a position has no vector.
+        """
         length = tokens.shape[1]
         positions = None
         mask: Mask | None = CAUSAL if length > 1 else None
@@ -283,6 +292,10 @@ class GPT(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer.extend(x, cache[:, i], position, mask, rotation)
         return cast(Tensor, x)
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers; see `EncoderDecoder.blocks`."""
+        return list(self.layers)
 
     def _rotation(self, x: Tensor, start: int, positions: Tensor | None) -> Rotation | None:
         """The turns of embedded tokens x (B, L, E) at positions start …, or at `positions`."""

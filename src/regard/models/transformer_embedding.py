@@ -19,14 +19,12 @@ class NormalisedEmbedding(PositionedEmbedding):
     """
 
     def __init__(self, tokens: TokenEmbedding, positions: Positions, dropout: float) -> None:
-        super().__init__(tokens, None, dropout)
-        self.positions: Positions = positions
+        super().__init__(tokens, positions, dropout)
         self.norm = nn.LayerNorm(tokens.weight.shape[1])
 
     def forward(self, tokens: Tensor, start: int = 0, positions: Tensor | None = None) -> Tensor:
         """Ids (B, L) int64 at positions start …, or at `positions` (B, L), → vectors (B, L, E)."""
-        here = self.positions(start, tokens.shape[1]) if positions is None else self.positions.at(positions)
-        x: Tensor = self.dropout(self.norm(self.tokens(tokens) + here))
+        x: Tensor = self.dropout(self.norm(self.summed(tokens, start, positions)))
         return x
 
 

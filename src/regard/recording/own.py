@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from regard.attention import AttentionMap
+from regard.attention import AttentionMap, Document, Padding
 from regard.errors import UnsupportedError
 from regard.insight.tokens import Role
 from regard.interop.putting import Hook, put
 from regard.interop.watching import Observer
-from regard.layers import Attend, State
+from regard.layers import Attend
+from regard.models.bert import BERT, Headed
 from regard.models.encoder_decoder import EncoderDecoder
+from regard.models.gpt import GPT
+from regard.recording.following import FollowedTarget, FollowedText, real_places
+
+Listener = Callable[[Sequence[int], Sequence[Sequence[int]]], None]
 
 
 def attention_modules(model: nn.Module) -> dict[str, Attend]:
@@ -42,43 +47,61 @@ def role_of(name: str) -> Role:
     return Role("causal", "target", "target") if name.startswith("decoder.") else Role("self", "text", "text")
 
 
-Step = Callable[[Tensor, State], tuple[Tensor, State]]
+def roles_of(model: nn.Module) -> dict[str, Role]:
+    """The roles of a model's attentions by their paths.
+
+    Raises:
+        UnsupportedError: there is none.
+    """
+    names = attention_modules(model)
+    if isinstance(model, GPT):
+        return {name: Role("causal", "text", "text") for name in names}
+    if isinstance(model, Headed):  # whose encoder reads no source
+        return {name: Role("self", "text", "text") for name in names}
+    return {name: role_of(name) for name in names}
 
 
-class Searches(Protocol):
-    """Something that runs a model and says what its searches found, such as a translator."""
+class Runs(Protocol):
+    """Something that runs a model, such as a classifier."""
 
     @property
     def model(self) -> nn.Module:
         """The model that is run."""
         ...
 
+
+@runtime_checkable
+class Searches(Runs, Protocol):
+    """Something that runs a model and says what its searches found, such as a translator."""
+
     @property
-    def listeners(self) -> list[Callable[[Sequence[int], Sequence[Sequence[int]]], None]]:
+    def listeners(self) -> list[Listener]:
         """Called after each search with what `Observer.returned` takes."""
         ...
 
 
 class OwnModel:
-    """A model of this package, watched by hooks; an encoder–decoder model also step by step.
+    """A model of this package, watched by hooks; one that generates also step by step.
 
     Args:
-        model: the model, a layer of it, or what holds a model and searches with it.
+        model: the model, a layer of it, or what holds a model and perhaps searches with it.
 
     Raises:
         UnsupportedError: it has no attention.
     """
 
-    def __init__(self, model: nn.Module | Searches) -> None:
+    def __init__(self, model: nn.Module | Runs) -> None:
         self._model: nn.Module = model if isinstance(model, nn.Module) else model.model
-        self._listeners = [] if isinstance(model, nn.Module) else model.listeners
+        self._listeners: list[Listener] = []
+        if not isinstance(model, nn.Module) and isinstance(model, Searches):
+            self._listeners = model.listeners
         self._modules = attention_modules(self._model)
         self._undo = ExitStack()
 
     @property
     def roles(self) -> Mapping[str, Role]:
         """See `Source.roles`."""
-        return {name: role_of(name) for name in self._modules}
+        return roles_of(self._model)
 
     def open(self, names: Collection[str], observer: Observer) -> None:
         """See `Source.open`."""
@@ -87,11 +110,23 @@ class OwnModel:
             self._undo.callback(self._modules[name].register_forward_hook(hook, with_kwargs=True).remove)
         if isinstance(self._model, EncoderDecoder):
             self._undo.callback(self._model.register_forward_pre_hook(Hook(_reads(observer))).remove)
-            followed = _Followed(observer)
-            for name, method in (("start", followed.start), ("step", followed.step)):
-                self._undo.callback(put(self._model, name, method))
-            self._listeners.append(observer.returned)
-            self._undo.callback(self._listeners.remove, observer.returned)
+            target = FollowedTarget(observer)
+            self._follow({"start": target.start, "step": target.step}, observer.returned)
+        elif isinstance(self._model, GPT):
+            hook = Hook(_reads_text(observer))
+            self._undo.callback(self._model.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            text = FollowedText(observer)
+            self._follow({"start": text.start, "step": text.step, "extend": text.extend}, text.returned)
+        for encoder in (one for one in self._model.modules() if isinstance(one, BERT)):
+            hook = Hook(_reads_framed(observer))
+            self._undo.callback(encoder.register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def _follow(self, methods: Mapping[str, Callable[..., Any]], returned: Listener) -> None:
+        """Stand around the model's methods, and listen to what a search returns."""
+        for name, method in methods.items():
+            self._undo.callback(put(self._model, name, method))
+        self._listeners.append(returned)
+        self._undo.callback(self._listeners.remove, returned)
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -111,52 +146,38 @@ def _seen(name: str, observer: Observer) -> Any:
 def _reads(observer: Observer) -> Any:
     def read(model: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         source, lengths, target = arguments
-        observer.read("source", source, _real(source, lengths))
+        observer.read("source", source, real_places(source, lengths))
         observer.read("target", target, None)
 
     return read
 
 
-class _Followed:
-    """`start` and `step` of a model, which tell an observer what is fed to whom.
+def _reads_text(observer: Observer) -> Any:
+    """What `GPT.forward` is given; a mask may say what of it is padding."""
 
-    Hypotheses carry a number through the state, and sentences too, so that whatever a search selects says what goes on;
-    the model doesn't see them.
-    """
+    def read(model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        tokens, mask = _given(("tokens", "mask"), arguments, named)
+        real = None
+        if isinstance(mask, Padding):
+            real = real_places(tokens, mask.lengths)
+        elif isinstance(mask, Document):
+            real = (mask.query_ids >= 0).expand(tokens.shape)
+        observer.read("text", tokens, real)
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._key = f"followed.{id(self)}"  # each recording of a model has its own
-        # numbers of hypotheses are never used again: an older state is told from the newest
-        self._first = self._next = 0
-
-    def start(self, own: Callable[[Tensor, Tensor], State], source: Tensor, source_lengths: Tensor) -> State:
-        """See `EncoderDecoder.start`."""
-        self._observer.began()
-        self._observer.read("source", source, _real(source, source_lengths))
-        state = own(source, source_lengths)
-        sentences = torch.arange(len(source), device=source.device)
-        return self._numbered(state, sentences, len(source))
-
-    def step(self, own: Step, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """See `EncoderDecoder.step`."""
-        hypothesis, sentence = {**state.hypothesis}, {**state.sentence}
-        rows, sentences = hypothesis.pop(self._key, None), sentence.pop(self._key, None)
-        state = State(sentence, hypothesis, state.position)
-        if rows is None or sentences is None:  # started before the recording
-            for name in ("source", "target"):
-                self._observer.read(name, None, None)
-            return own(tokens, state)
-        each = sentences.repeat_interleave(len(rows) // max(1, len(sentences)))
-        self._observer.fed("target", tokens[:, None], rows - self._first, each)
-        log_probs, state = own(tokens, state)
-        return log_probs, self._numbered(state, sentences, len(tokens))
-
-    def _numbered(self, state: State, sentences: Tensor, count: int) -> State:
-        self._first, self._next = self._next, self._next + count
-        rows = torch.arange(self._first, self._next, device=sentences.device)
-        return State({**state.sentence, self._key: sentences}, {**state.hypothesis, self._key: rows}, state.position)
+    return read
 
 
-def _real(source: Tensor, lengths: Tensor) -> Tensor:
-    return torch.arange(source.shape[1], device=source.device) < lengths[:, None]
+def _reads_framed(observer: Observer) -> Any:
+    """What `BERT.forward` is given."""
+
+    def read(model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        tokens, lengths = _given(("tokens", "lengths"), arguments, named)
+        observer.read("text", tokens, real_places(tokens, lengths))
+
+    return read
+
+
+def _given(names: tuple[str, ...], arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+    """The first arguments of a call, None where one is left out."""
+    known = {**dict(zip(names, arguments, strict=False)), **named}
+    return [known.get(name) for name in names]

@@ -15,15 +15,15 @@ from regard.interop.huggingface import is_pretrained
 from regard.interop.watching import Observer, Source
 from regard.recording.calls import Calls, Reader
 from regard.recording.joined import Joined
-from regard.recording.own import OwnModel, Searches
+from regard.recording.own import OwnModel, Runs
 from regard.recording.recording import Recording
 
 
-class HoldsModel(Searches, Protocol):
+class HoldsModel(Runs, Protocol):
     """Something that runs a model, such as a translator, and knows what its tokens are."""
 
     def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
-        """What stands at the positions of a sequence of the model ("source", "target")."""
+        """What stands at the positions of a sequence of the model ("source", "target", "text")."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from regard.runs.sections import Positive, PositiveFloat, Section, Share
 
@@ -24,6 +24,8 @@ class TrainingSection(Section):
     """The highest rate, at the end of the warm-up."""
     schedule: Literal["inverse_sqrt", "cosine", "linear", "constant"] = "inverse_sqrt"
     """How the rate falls after the warm-up."""
+    final_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """What the rate of a cosine falls to."""
     warmup: Annotated[int, Field(ge=0)] = 1000
     """Steps over which the rate rises."""
     betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field(default=[0.9, 0.98])
@@ -58,6 +60,17 @@ class TrainingSection(Section):
     """Keep the weights of each validation in the run's folder `snapshots`."""
     sharding: Literal["none", "fsdp"] = "none"
     """With several processes: each holds all weights (DDP), or a share of them and of the optimizer (FSDP2)."""
+
+    @model_validator(mode="after")
+    def _check_final_rate(self) -> "TrainingSection":
+        if self.final_rate and self.schedule != "cosine":
+            raise ValueError(f'training.final_rate = {self.final_rate} goes with schedule = "cosine"')
+        if self.final_rate > self.learning_rate:
+            raise ValueError(
+                f"training.final_rate is {self.final_rate}: expected at most training.learning_rate, "
+                f"{self.learning_rate}"
+            )
+        return self
 
 
 class BaseRecipe(Section):

@@ -42,7 +42,7 @@ def schedule(recipe: TrainingSection, steps: int) -> Schedule:
     peak, warmup = recipe.learning_rate, recipe.warmup
     makers: dict[str, Any] = {
         "inverse_sqrt": lambda: InverseSqrt(peak, max(1, warmup)),
-        "cosine": lambda: Cosine(peak, warmup, steps),
+        "cosine": lambda: Cosine(peak, warmup, steps, recipe.final_rate),
         "linear": lambda: Linear(peak, warmup, steps),
         "constant": lambda: Constant(peak, warmup),
     }

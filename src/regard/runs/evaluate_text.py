@@ -59,7 +59,7 @@ def evaluate_text(
     *,
     stride: int | None = None,
     length: int | None = None,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TextEvaluation:
     """Judge a language model by how well it predicts a text, every token of it once.
 
@@ -67,14 +67,13 @@ def evaluate_text(
         model: the model.
         text: running text, however long; it is taken as one text.
         stride, length: of the windows that are read; see `LanguageModel.perplexity`.
-        progress: is told what is being done, how many tokens are done, and of how many.
+        progress: is told how many tokens have been predicted, and of how many.
 
     Raises:
         ArgumentError: there is nothing to predict, or stride or length are out of range.
     """
     began = time.perf_counter()
-    report = progress or (lambda what, done, of: None)
-    figures = model.perplexity(text, stride, length, lambda done, of: report("predicted", done, of))
+    figures = model.perplexity(text, stride, length, progress)
     seconds = time.perf_counter() - began
     notes = []
     if model.begin is None:

@@ -1,6 +1,6 @@
 """What a `LanguageModel` gives, and how it is asked for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -158,8 +158,8 @@ def _search_of(
             raise ArgumentError(f"beam and {', '.join(sampling)} are given; expected a beam search or sampling")
         return Greedy() if beam == 1 else Beam(beam)
     known = {name: value for name, value in {**defaults, **sampling}.items() if value is not None}
-    makers = {"top_k": TopK, "top_p": TopP, "min_p": MinP}
-    filters: list[Filter] = [make(known[name]) for name, make in makers.items() if name in known]
+    makers: dict[str, Callable[[Any], Filter]] = {"top_k": TopK, "top_p": TopP, "min_p": MinP}
+    filters = [make(known[name]) for name, make in makers.items() if name in known]
     return Sampling(float(known.get("temperature", 1.0)), tuple(filters), known.get("samples", 1))
 
 

@@ -10,9 +10,11 @@ import torch
 from regard.data import split_words
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
+from regard.insight.tokens import Tokens
 from regard.models.bert import BERTConfig, SentenceClassifier, TokenTagger, build_classifier, build_tagger
 from regard.runs.directory import WEIGHTS, SavedConfig, load_weights_file, read_joint_tokenizer
 from regard.runs.label_reading import class_log_probs, frame_of, sentence_rows, tag_log_probs, text_rows
+from regard.runs.sides import tokens_of
 
 Pair = tuple[str, str]
 T = TypeVar("T")
@@ -88,6 +90,10 @@ class Classifier:
             results.append(Classified(self.labels[best], values[best], named, row.cut))
         return results
 
+    def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
+        """What stands at the positions of what the model reads, for recordings."""
+        return tokens_of(self.tokenizer, ids, real)
+
     def _parts(self, index: int, text: str | Pair) -> tuple[str, ...]:
         parts = (text,) if isinstance(text, str) else tuple(text)
         if len(parts) > 2 or not all(isinstance(part, str) for part in parts):
@@ -141,6 +147,10 @@ class Tagger:
             ]
             results.append([TaggedWord(word, *pair) for word, pair in zip(names, chosen, strict=True)])
         return results
+
+    def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
+        """What stands at the positions of what the model reads, for recordings."""
+        return tokens_of(self.tokenizer, ids, real)
 
 
 def open_classification(directory: Path, saved: SavedConfig, device: torch.device) -> Classifier:

@@ -29,7 +29,7 @@ from regard.insight.tokens import Tokens
 from regard.models.gpt import GPT, GPTConfig, build_gpt
 from regard.runs.directory import WEIGHTS, SavedConfig, load_weights_file, not_understood, read_joint_tokenizer
 from regard.runs.generations import Asked, Generation, How, Piece, Prompt, asked_of, generation_of
-from regard.runs.jobs import sentence_key
+from regard.runs.jobs import check_list, sentence_key
 from regard.runs.sides import tokens_of
 from regard.runs.windows import BATCH_ROWS, BATCH_TOKENS, Perplexity, check_windows, perplexity_of, predicted
 
@@ -85,8 +85,10 @@ class LanguageModel:
 
     def generate(self, prompts: str | Sequence[str], **how: Unpack[How]) -> list[Generation]:
         """How one prompt, or each of several, goes on: what `generate_each` finds, prompt after prompt in one list."""
-        several = [prompts] if isinstance(prompts, str) else prompts
-        return [one for few in self.generate_each(several, **how) for one in few]
+        if isinstance(prompts, str):
+            asked = asked_of(self.defaults, **how)
+            return self._generated([self._prompt(prompts, asked)], asked)[0]
+        return [one for few in self.generate_each(prompts, **how) for one in few]
 
     def generate_each(self, prompts: Sequence[str], **how: Unpack[How]) -> list[list[Generation]]:
         """How each prompt goes on: samples in the order of their numbers, or what a search finds, best first.
@@ -103,18 +105,8 @@ class LanguageModel:
                 index. Arguments contradict each other, or are out of range.
         """
         asked = asked_of(self.defaults, **how)
-        jobs = self._prompts(prompts, asked)
-        model = self._ruled(asked)
-        results: list[list[Generation]] = [[] for _ in jobs]
-        rows = max(1, BATCH_HYPOTHESES // asked.search.width)
-        for batch in inference_batches([len(job.ids) for job in jobs], BATCH_TOKENS, min(rows, BATCH_ROWS)):
-            indices = batch.tolist()
-            state, limits = self._start(model, [jobs[i] for i in indices], asked)
-            found = asked.search.run(model, state, limits)
-            self._tell([(i, jobs[i], few) for i, few in zip(indices, found, strict=True)])
-            for i, few in zip(indices, found, strict=True):
-                results[i] = [generation_of(self.tokenizer, one, asked.stop, jobs[i].notes) for one in few]
-        return results
+        check_list("prompts", prompts)
+        return self._generated([self._prompt(text, asked, number) for number, text in enumerate(prompts)], asked)
 
     def stream(self, prompt: str, **how: Unpack[How]) -> Iterator[str]:
         """The text of `generate(prompt, …)[0]` in pieces, each as soon as it is certain; arguments and errors as there.
@@ -132,8 +124,7 @@ class LanguageModel:
         asked = asked_of(self.defaults, **how)
         if not isinstance(asked.search, Stepwise):
             raise ArgumentError(f"{asked.search} knows its text in the end only; expected Greedy or Sampling to stream")
-        (job,) = self._prompts([prompt], asked)
-        return self._streamed(asked.search, asked, job)
+        return self._streamed(asked.search, asked, self._prompt(prompt, asked))
 
     def score(self, texts: Sequence[str]) -> list[list[float]]:
         """Natural-log probability of each token of texts of any length.
@@ -229,6 +220,19 @@ class LanguageModel:
         """Number of tokens of a text that stand for something the tokenizer doesn't know."""
         return self._encoded("text", [text])[0].count(self.tokenizer.unk_id)
 
+    def _generated(self, jobs: Sequence[Prompt], asked: Asked) -> list[list[Generation]]:
+        model = self._ruled(asked)
+        results: list[list[Generation]] = [[] for _ in jobs]
+        rows = max(1, BATCH_HYPOTHESES // asked.search.width)
+        for batch in inference_batches([len(job.ids) for job in jobs], BATCH_TOKENS, min(rows, BATCH_ROWS)):
+            indices = batch.tolist()
+            state, limits = self._start(model, [jobs[i] for i in indices], asked)
+            found = asked.search.run(model, state, limits)
+            self._tell([(i, jobs[i], few) for i, few in zip(indices, found, strict=True)])
+            for i, few in zip(indices, found, strict=True):
+                results[i] = [generation_of(self.tokenizer, one, asked.stop, jobs[i].notes) for one in few]
+        return results
+
     def _streamed(self, search: Stepwise, asked: Asked, job: Prompt) -> Iterator[Piece]:
         model = self._ruled(asked)
         state, limits = self._start(model, [job], asked)
@@ -252,27 +256,26 @@ class LanguageModel:
                 break
         self._tell([(0, job, collected(history, 1, len(texts), limits.eos)[0])])
 
-    def _prompts(self, texts: Sequence[str], asked: Asked) -> list[Prompt]:
-        """Prompts as the model reads them."""
-        first, prompts = self._first(), []
-        for number, (text, own) in enumerate(zip(texts, self._encoded("prompts", texts), strict=True)):
-            ids, notes = [*first, *own], tuple[str, ...]()
-            if not ids:
+    def _prompt(self, text: str, asked: Asked, number: int | None = None) -> Prompt:
+        """A prompt as the model reads it; `number` is its own among several."""
+        name = "the prompt" if number is None else f"prompt {number}"
+        first, own = self._first(), self._encoded(name, [text])[0]
+        ids, notes = [*first, *own], tuple[str, ...]()
+        if not ids:
+            raise ArgumentError(
+                f"{name} is empty, and the model knows no beginning of a text: give it one character at least, such as "
+                "a line end"
+            )
+        if len(ids) > self.max_tokens:
+            if not asked.cut:
                 raise ArgumentError(
-                    f"prompts: number {number} is empty, and the model knows no beginning of a text; "
-                    "give it one character at least, such as a line end"
+                    f"{name} has {len(ids)} tokens; the model has positions for {self.max_tokens}: shorten it, or let "
+                    "it be cut from the left (--cut, in Python cut=True)"
                 )
-            if len(ids) > self.max_tokens:
-                if not asked.cut:
-                    raise ArgumentError(
-                        f"prompts: number {number} has {len(ids)} tokens; the model has positions for "
-                        f"{self.max_tokens}: shorten it, or let it be cut from the left"
-                    )
-                kept = self.max_tokens - len(first)
-                notes = (f"the prompt has {len(own)} tokens; the model read the last {kept}",)
-                ids = [*first, *own[len(own) - kept :]]
-            prompts.append(Prompt(tuple(ids), sentence_key(asked.seed, text), notes))
-        return prompts
+            kept = self.max_tokens - len(first)
+            notes = (f"{name} has {len(own)} tokens; the model read the last {kept}",)
+            ids = [*first, *own[len(own) - kept :]]
+        return Prompt(tuple(ids), sentence_key(asked.seed, text), notes)
 
     def _ruled(self, asked: Asked) -> StepModel:
         """The model with what is asked of it."""
@@ -305,8 +308,7 @@ class LanguageModel:
         return tokens.to(self.device), lengths.to(self.device)
 
     def _encoded(self, name: str, texts: Sequence[str]) -> list[list[int]]:
-        if isinstance(texts, str):
-            raise ArgumentError(f"{name}: {texts!r} is one text; expected a list")
+        check_list(name, texts)
         return self.tokenizer.encode_texts(texts)
 
     def _first(self) -> list[int]:

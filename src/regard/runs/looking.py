@@ -27,7 +27,7 @@ from regard.insight.reading import head_range, mean_name
 from regard.insight.tokens import Kind, Tokens
 from regard.recording import Recording
 from regard.runs.looks import AlignmentLook, Gold, MapLook, RankingLook, RollOutLook, SummaryLook, TextLook
-from regard.runs.recordings import Subject
+from regard.runs.subjects import Subject
 
 Direction = Literal["from", "to"]
 """Of attention: from a token to what it looked at, or to a token from what looked at it."""

@@ -168,7 +168,8 @@ class MaskedPacked(MaskedRows):
 
     def texts(self, indices: Indices) -> Table:
         """See `MaskedRows.texts`."""
-        return self._packed.filled[np.asarray(indices)] - 2 * self._packed.pieces_of(indices)
+        filled: Table = self._packed.filled[np.asarray(indices)]
+        return filled - 2 * self._packed.pieces_of(indices)
 
     def collate(self, indices: Indices, epoch: int) -> MaskedBatch:
         """See `MaskedRows.collate`."""
@@ -188,10 +189,9 @@ class MaskedPairs(MaskedRows):
 
     Documents are cut into pieces that fill a row. A is the beginning of a piece, cut at random; in half of the rows B
     is the rest of it, in the others the beginning of a random piece, of another document if there are several. So in an
-    epoch about a quarter of the text is not seen. Nothing but the rest follows a piece of one token, which has a random
-    B always.
+    epoch about a quarter of the text is not seen. Nothing follows a piece of one token, which has a random B always.
 
-    Args: see `MaskedStream`.
+    Args: see `MaskedStream`; rows have 5 places or more.
 
     Raises:
         DataError: the text has less than two pieces.
@@ -223,7 +223,8 @@ class MaskedPairs(MaskedRows):
 
     def texts(self, indices: Indices) -> Table:
         """See `MaskedRows.texts`; a random segment may be shorter."""
-        return self._pieces.sizes[np.asarray(indices)]
+        sizes: Table = self._pieces.sizes[np.asarray(indices)]
+        return sizes
 
     def collate(self, indices: Indices, epoch: int) -> MaskedBatch:
         """See `MaskedRows.collate`."""

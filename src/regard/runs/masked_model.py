@@ -1,7 +1,7 @@
 """`MaskedModel`: a trained masked language model with its tokenizer, which fills gaps and gives texts vectors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,9 +11,11 @@ from torch import Tensor
 from regard.data import inference_batches
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, CheckpointError
+from regard.insight.tokens import Tokens
 from regard.models.bert import BERTConfig, MaskedLanguageModel, build_masked_language_model
 from regard.runs.directory import WEIGHTS, SavedConfig, load_weights_file, read_joint_tokenizer
 from regard.runs.label_reading import BATCH_ROWS, BATCH_TOKENS, frame_of
+from regard.runs.sides import tokens_of
 from regard.tasks.framing import Framed, FramedRow, collate_rows
 
 MASK: Final = "[MASK]"
@@ -141,17 +143,33 @@ class MaskedModel:
         ids = self.encode(text)
         return self._too_long(ids) or self._no_gap(text, ids)
 
+    def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
+        """What stands at the positions of what the model reads, for recordings. A mask is no part of the text."""
+        known = [self.tokenizer.pad_id if self._foreign(one) else one for one in ids]
+        found = tokens_of(self.tokenizer, known, real)
+        return replace(
+            found,
+            texts=tuple(
+                self.piece(one) if self._foreign(one) else text for one, text in zip(ids, found.texts, strict=True)
+            ),
+            ids=tuple(ids),
+            padding=tuple(not here or one == self.tokenizer.pad_id for one, here in zip(ids, real, strict=True)),
+        )
+
     def piece(self, token: int) -> str:
         """The name of an id of the model, for display."""
         if token == self.mask:
             return MASK
-        return self.tokenizer.pieces([token])[0] if token < self.tokenizer.vocab_size else f"<{token}>"
+        return f"<{token}>" if self._foreign(token) else self.tokenizer.pieces([token])[0]
+
+    def _foreign(self, token: int) -> bool:
+        """Whether the tokenizer doesn't know an id of the model, such as a mask that was added to it."""
+        return token >= self.tokenizer.vocab_size
 
     def _candidate(self, token: int, probability: float) -> Candidate:
-        inside = token < self.tokenizer.vocab_size
-        surface = self.tokenizer.surfaces[token].decode("utf-8", "replace").strip() if inside else ""
+        surface = b"" if self._foreign(token) else self.tokenizer.surfaces[token]
         name = self.piece(token)
-        return Candidate(surface or name, name, token, probability)
+        return Candidate(surface.decode("utf-8", "replace").strip() or name, name, token, probability)
 
     def _rows(self, texts: Sequence[str]) -> list[FramedRow]:
         if isinstance(texts, str):

@@ -6,7 +6,7 @@ A `Subject` reads texts and hands out what its attentions did; which kind of mod
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,56 +17,17 @@ from regard.interop.huggingface.directory import is_directory, open_directory, q
 from regard.recording import Recording, record
 from regard.runs.build import torch_device
 from regard.runs.directory import CONFIG, RECIPE, read_json
-from regard.runs.jobs import too_long
-from regard.runs.load import load_translator
+from regard.runs.labels import Classifier, Tagger
+from regard.runs.language_model import LanguageModel
+from regard.runs.load import load
+from regard.runs.masked_model import MaskedModel
+from regard.runs.subjects import Subject, SubjectKind, check_lengths, check_texts
+from regard.runs.text_subjects import EncoderSubject, LanguageModelSubject
 from regard.runs.translator import Translator
 from regard.tasks.translation import collate
 
-SubjectKind = Literal["translator", "encoder-decoder", "decoder", "encoder"]
-
 UNSET_LENGTH = 20
 """The longest output that transformers takes where a model doesn't say; it means nothing."""
-
-
-class Subject(Protocol):
-    """A model that reads texts, and whose attention can be recorded meanwhile."""
-
-    @property
-    def name(self) -> str:
-        """The class of the model."""
-        ...
-
-    @property
-    def kind(self) -> SubjectKind:
-        """What it reads: a text, or for "translator" and "encoder-decoder" also what is said to it."""
-        ...
-
-    def record(
-        self,
-        texts: Sequence[str],
-        targets: Sequence[str] | None = None,
-        *,
-        where: str = "*",
-        heads: Sequence[int] | None = None,
-        generate: int | None = None,
-    ) -> Recording:
-        """What the attentions did with some texts, read as one padded batch in this order.
-
-        Args:
-            texts: none of them blank.
-            targets: what is said to each text, token by token as given; None: what the model itself says to it. Only
-                for "translator" and "encoder-decoder".
-            where: pattern over the paths of attentions, with `*` and `?`.
-            heads: which query heads are kept; None is all.
-            generate: let the model write up to so many tokens instead, and record that; for "decoder" and
-                "encoder-decoder".
-
-        Raises:
-            ArgumentError: a text is blank, or has more tokens than the model has positions; unequal numbers; targets
-                or `generate` don't go with this kind of model; the pattern or the heads match nothing.
-            UnsupportedError: the model has no attention that can be recorded, or reads something else than text.
-        """
-        ...
 
 
 class TranslatorSubject:
@@ -105,14 +66,14 @@ class TranslatorSubject:
         recorder = record(translator, where, heads=chosen)  # before any work, as it may refuse
         sides = translator.tokenizers.source, translator.tokenizers.target
         sources = sides[0].encode_batch(texts)
-        _check_lengths("source", [len(row) for row in sources], translator.max_tokens)
+        check_lengths("source", [len(row) for row in sources], translator.max_tokens)
         if targets is None:
             targets = [one.text for one in translator.translate(texts)]
             for number, said in enumerate(targets, start=1):
                 if not said.strip():
                     raise ArgumentError(f"text {number}: the model's translation of it is empty; give a target")
         said_ids = sides[1].encode_batch(targets)
-        _check_lengths("target", [len(row) for row in said_ids], translator.max_tokens)
+        check_lengths("target", [len(row) for row in said_ids], translator.max_tokens)
         batch = collate(sources, said_ids, translator.specials, translator.device)
         with torch.no_grad(), recorder as recording:
             translator.model(batch.sources.tokens, batch.sources.lengths, batch.inputs)
@@ -214,7 +175,7 @@ class HuggingFaceSubject:
             **given, padding=len(texts) > 1, return_attention_mask=True, return_tensors="pt", verbose=False
         )
         rows = batch["attention_mask"].sum(-1).tolist()
-        _check_lengths("target" if target else "text", rows, self._most())
+        check_lengths("target" if target else "text", rows, self._most())
         if min(rows) == 0:
             raise ArgumentError(f"text {rows.index(0) + 1}: the tokenizer makes no token of it")
         return {name: x.to(self.model.device) for name, x in batch.items() if _takes(self.model, name)}
@@ -277,11 +238,18 @@ def open_subject(path: Path, *, device: str = "auto", threads: int | None = None
             f"{path}: expected a directory made by `regard train`, or of a Hugging Face model; it has no {CONFIG}"
         )
     if not (path / CONFIG).is_file() or not is_directory(read_json(path / CONFIG)):
-        return TranslatorSubject(load_translator(path, device=device))
+        return subject_of(load(path, device=device))
     model, tokenizer = open_directory(path, torch_device(device))
     if tokenizer is None:
         raise CheckpointError(f"{path}: has no files of a tokenizer, so the model can read no text")
     return HuggingFaceSubject(model, tokenizer)
+
+
+def subject_of(runner: Translator | LanguageModel | MaskedModel | Classifier | Tagger) -> Subject:
+    """What `regard.load` gives, as something to record."""
+    if isinstance(runner, Translator):
+        return TranslatorSubject(runner)
+    return LanguageModelSubject(runner) if isinstance(runner, LanguageModel) else EncoderSubject(runner)
 
 
 def read_texts(path: Path | None, document: bool) -> list[str]:
@@ -305,29 +273,6 @@ def read_texts(path: Path | None, document: bool) -> list[str]:
     if not lines:
         raise DataError(f"{display_name(where)}: is empty, expected a text")
     return lines
-
-
-def check_texts(texts: Sequence[str], targets: Sequence[str] | None) -> None:
-    """Check that there are texts, none of them blank, and a target for each if there are targets.
-
-    Raises:
-        ArgumentError: that isn't so.
-    """
-    if not texts:
-        raise ArgumentError("there is no text")
-    if targets is not None and len(targets) != len(texts):
-        raise ArgumentError(f"{len(texts)} texts and {len(targets)} targets: expected one for each")
-    for side, rows in (("text", texts), ("target", targets or ())):
-        for number, row in enumerate(rows, start=1):
-            if not row.strip():
-                raise ArgumentError(f"{side} {number} is blank")
-
-
-def _check_lengths(side: str, lengths: Sequence[int], most: int) -> None:
-    for number, tokens in enumerate(lengths, start=1):
-        problem = too_long(side, tokens, most)
-        if problem:
-            raise ArgumentError(problem if len(lengths) == 1 else f"text {number}: {problem}")
 
 
 def _decoder_inputs(ids: Tensor, lengths: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from regard.data.text_store_making import TextSource
 from regard.data.tokenizer_training import train_tokenizer
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, DataError, RecipeError
-from regard.runs.directory import JOINT, read_joint_tokenizer
+from regard.runs.directory import JOINT
 from regard.runs.text_prepared import PreparedText, TextRequest, open_prepared_text, prepare_text
 from regard.runs.text_recipes import TextDataRecipe, TextTokenizerRecipe
 from regard.runs.work.contract import Place
@@ -37,14 +37,14 @@ class TextCorpus:
 
 
 def open_text_corpus(
-    data: TextDataRecipe, tokenizer: TextTokenizerRecipe, init_from: str | None, place: Place
+    data: TextDataRecipe, tokenizer: TextTokenizerRecipe, wanted: Tokenizer | None, place: Place
 ) -> TextCorpus:
     """Read and tokenise the text of a recipe into `place.folder`, or find it there.
 
     Args:
         data: the text.
         tokenizer: given, or how one is trained.
-        init_from: directory of a model whose tokenizer is taken instead.
+        wanted: the tokenizer of another model, which is taken instead.
         place: the run; processes but the main one find the text prepared.
 
     Raises:
@@ -60,7 +60,7 @@ def open_text_corpus(
     both = {path for reader in train for path in reader.files} & {path for reader in valid for path in reader.files}
     if both:
         raise DataError(f"{min(both)}: is given as data.text and as data.valid_text")
-    known = _known_tokenizer(tokenizer, init_from, place.out, root)
+    known = _known_tokenizer(tokenizer, wanted, place.out, root)
     settings: dict[str, Any] = {
         "document": data.document,
         "column": data.column,
@@ -109,12 +109,12 @@ def _corpus(prepared: PreparedText) -> TextCorpus:
     return TextCorpus(tokenizer, tokens, tuple(notes), facts)
 
 
-def _known_tokenizer(recipe: TextTokenizerRecipe, init_from: str | None, out: Path, root: Path) -> Tokenizer | None:
-    """The run's own if it has begun, else that of `init_from`, else the one given; None if one must be trained."""
+def _known_tokenizer(recipe: TextTokenizerRecipe, wanted: Tokenizer | None, out: Path, root: Path) -> Tokenizer | None:
+    """The run's own if it has begun, else the one wanted, else the one given; None if one must be trained."""
     if (out / JOINT).exists():
         return Tokenizer.load(out / JOINT)
-    if init_from is not None:
-        return read_joint_tokenizer(Path(init_from))
+    if wanted is not None:
+        return wanted
     return None if recipe.file is None else read_tokenizer(root / recipe.file, recipe.normalize)
 
 

@@ -6,6 +6,7 @@ tokenizer.json                         the tokenizer
 
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -173,15 +174,23 @@ def _alone(folder: Path, say: Say) -> Iterator[None]:
 
     What one that was killed has left is removed.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is at work in {folder}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        _sweep(folder)
-        yield
+    lock = folder.parent / f".{folder.name}.lock"
+    while True:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if (folder / MANIFEST).exists() and not os.access(folder.parent, os.W_OK):
+            yield  # finished, and for reading only: there is nothing to keep others from
+            return
+        with open(lock, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process is at work in {folder}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # who was waited for may have removed what it had made, because its text could not be used
+            if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                _sweep(folder)
+                yield
+                return
 
 
 def _sweep(folder: Path) -> None:

@@ -47,7 +47,7 @@ class TextDataRecipe(Section):
     held_out: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     """Fraction of the text, at its end, that is held out where no validation text is given: whole documents of lines,
     paragraphs and tables; of files it begins at that character."""
-    length: Annotated[int, Field(ge=4)] = 256
+    length: Annotated[int, Field(ge=8)] = 256
     """Tokens of a row: what a model sees at once."""
     seed: Annotated[int, Field(ge=0)] = 1
     """Of the sample that the tokenizer learns from."""
@@ -90,7 +90,8 @@ class TextTokenizerRecipe(Section):
 
 
 class GPTRecipe(Section):
-    """[model] of a language model: a preset, and what differs from it (Radford et al. 2019; Touvron et al. 2023)."""
+    """[model] of a language model: a preset, and what differs from it (Radford et al. 2019; Touvron et al. 2023). With
+    `training.init_from` the sizes are those of the model there, which may be one of Hugging Face's."""
 
     name: Literal["gpt"] = "gpt"
     """The model; this one if not given."""
@@ -150,7 +151,8 @@ class GPTRecipe(Section):
 
 
 class BERTRecipe(Section):
-    """[model] of an encoder: a preset, and what differs from it (Devlin et al. 2019)."""
+    """[model] of an encoder: a preset, and what differs from it (Devlin et al. 2019). With `training.init_from` the
+    sizes are those of the model there, which may be one of Hugging Face's."""
 
     name: Literal["bert"] = "bert"
     """The model; this one if not given."""

@@ -156,7 +156,7 @@ def predicted(
             hidden = model(tokens.to(device))[wanted.to(device)]  # (T, E)
             terms, best = _of_targets(model, hidden, targets.to(device))
         counts = [one.end - one.first for one in chosen]
-        for one, values, right in zip(chosen, terms.split(counts), best.split(counts), strict=True):
+        for one, values, right in zip(chosen, torch.split(terms, counts), torch.split(best, counts), strict=True):
             log_probs[one.text][one.first : one.end] = values
             hits[one.text][one.first : one.end] = right
         done += sum(counts)
@@ -169,7 +169,7 @@ def _of_targets(model: GPT, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Te
     """Log-probability of each target (T,) after hidden states (T, E), and whether it is the most probable one."""
     rows = max(1, BLOCK // model.output.weight.shape[0])
     terms, hits = [], []
-    for states, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
+    for states, wanted in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
         logits = model.output(states).float()  # (rows, V)
         best = logits.argmax(1)
         terms.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(1))

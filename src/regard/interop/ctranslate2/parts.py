@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from regard.errors import ArgumentError, UnsupportedError
 from regard.interop.exported import library
-from regard.layers import MultiHeadAttention
+from regard.layers import FeedForward, GatedFeedForward, MultiHeadAttention, PositionedEmbedding
 
 PRECISIONS: Final = ("float32", "float16", "int8")
 """How weights are stored. CTranslate2 computes as they are stored where the machine can, else in the nearest way."""
@@ -48,9 +48,33 @@ def put_layer(spec: Spec, layer: nn.Linear) -> None:
     put_linear(spec, layer.weight, layer.bias)
 
 
-def put_norm(spec: Spec, norm: nn.LayerNorm) -> None:
-    """Gain and bias of a LayerNorm."""
-    spec.gamma, spec.beta = array(norm.weight), array(norm.bias)
+def put_norm(spec: Spec, norm: nn.Module) -> None:
+    """Gain, and bias where the specification is of a LayerNorm: 0 if the module has none."""
+    parameters = dict(norm.named_parameters())
+    gain = parameters["weight"]
+    spec.gamma = array(gain)
+    if "beta" in vars(spec):  # an RMSNorm's has no place for it
+        spec.beta = array(parameters.get("bias", torch.zeros_like(gain)))
+
+
+def put_feedforward(spec: Spec, network: nn.Module, norm: nn.Module) -> None:
+    """A feed-forward network, plain or gated, and the norm of its residual connection."""
+    assert isinstance(network, FeedForward | GatedFeedForward)
+    if isinstance(network, GatedFeedForward):
+        put_layer(spec.linear_0, network.gate)
+        put_layer(spec.linear_0_noact, network.inner)
+    else:
+        put_layer(spec.linear_0, network.inner)
+    put_layer(spec.linear_1, network.outer)
+    put_norm(spec.layer_norm, norm)
+
+
+def put_embedding(stack: Spec, table: Spec, embedding: PositionedEmbedding, scaled: bool) -> None:
+    """Vectors of tokens, whether they are multiplied by √E, and vectors of positions where there are any."""
+    table.weight = array(embedding.tokens.weight)
+    stack.scale_embeddings = scaled
+    if embedding.positions is not None:
+        stack.position_encodings.encodings = array(embedding.positions.table)
 
 
 def put_self_attention(spec: Spec, attention: MultiHeadAttention) -> None:
@@ -66,6 +90,12 @@ def put_cross_attention(spec: Spec, attention: MultiHeadAttention) -> None:
     for linear, part in ((spec.linear[0], slice(None, rows)), (spec.linear[1], slice(rows, None))):
         put_linear(linear, weight[part], None if bias is None else bias[part])
     put_layer(spec.linear[2], attention.output)
+
+
+def activation(name: str) -> Any:
+    """What CTranslate2 calls an activation of `regard.layers.ACTIVATIONS`."""
+    names = {"relu": "RELU", "gelu": "GELU", "gelu_tanh": "GELUTanh", "silu": "SWISH"}
+    return specs().common_spec.Activation[names[name]]
 
 
 def save(spec: Spec, directory: Path, precision: str) -> None:
@@ -90,13 +120,13 @@ def check_precision(precision: str) -> None:
         raise ArgumentError(f"precision is {precision!r}: expected {', '.join(PRECISIONS)}")
 
 
-def one_epsilon(norms: set[float]) -> float:
+def one_epsilon(model: nn.Module) -> float:
     """The ε that all norms of a model share, since CTranslate2 has one for a model.
 
     Raises:
         UnsupportedError: there are several.
     """
-    if len(norms) != 1:
-        found = ", ".join(f"{epsilon:g}" for epsilon in sorted(norms))
-        raise UnsupportedError(f"CTranslate2 has one ε for all norms of a model; this one has {found}: export to onnx")
-    return next(iter(norms))
+    found = {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm)}
+    if len(found) != 1 or None in found:
+        raise UnsupportedError(f"CTranslate2 has one ε for all norms of a model, this one has {found}: export to onnx")
+    return float(found.pop() or 0.0)

@@ -2,25 +2,31 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import Any, Final, cast
 
 from regard.data.tokenizers import Tokenizer
 from regard.interop.ctranslate2.parts import (
     Spec,
-    array,
+    activation,
+    check_precision,
     one_epsilon,
     put_cross_attention,
+    put_embedding,
+    put_feedforward,
     put_layer,
     put_norm,
     put_self_attention,
     save,
     specs,
 )
-from regard.interop.exported import Side, python, sides, write_readme
-from regard.layers import FeedForward, PositionedEmbedding
-from regard.models.transformer import Transformer
+from regard.interop.exported import Side, python, sentence_sides, write_readme
+from regard.models.transformer import EncoderLayer, Transformer, TransformerConfig
+from regard.models.transformer_embedding import NormalisedEmbedding
+from regard.tasks.translation import Specials
+
+PATIENCE: Final = 2
+"""The library ends a search when `patience` times as many translations as the beam is wide have ended. With 1 that is
+`WhenFull`, which finds worse translations than `WhenBehind`, the rule of models here, which it lacks."""
 
 
 def write_translator(
@@ -28,39 +34,46 @@ def write_translator(
     model: Transformer,
     source: Tokenizer,
     target: Tokenizer,
+    specials: Specials,
     decoding: Mapping[str, Any],
     precision: str = "float32",
 ) -> None:
-    """Write a directory that `ctranslate2.Translator` opens, with tokenizer files and a README that says how.
+    """Write files that `ctranslate2.Translator` opens, tokenizer files, and a README that says how to translate.
 
     Args:
         directory: exists.
-        model: any choice of norm, positions, heads and shared tables.
+        model: any choice of norm, positions, heads, activation and shared tables.
         source, target: the tokenizers; the same object where they are one.
-        decoding: the model's defaults: beam, penalty, alpha.
+        specials: what stands around texts.
+        decoding: the model's defaults: beam, penalty, alpha; see `regard.runs.frames` for more.
         precision: of the stored weights, one of `PRECISIONS`.
 
     Raises:
         ArgumentError: there is no such precision.
         MissingExtraError: the extra `ctranslate2` is not installed.
     """
+    check_precision(precision)
     spec = translator_spec(model)
-    here, there = sides(source, target)
-    config = model.config
+    here, there = sentence_sides(source, target)
+    config = cast(TransformerConfig, model.config)
     vocabulary, other = here.tokens(config.source_vocabulary), there.tokens(config.target_vocabulary)
     spec.register_source_vocabulary(vocabulary)
     spec.register_target_vocabulary(other)
-    spec.config.unk_token = other[target.unk_id]
-    spec.config.bos_token = spec.config.decoder_start_token = other[target.bos_id]
-    spec.config.eos_token = other[target.eos_id]
-    # one name ends sequences on both sides; where a source ends otherwise, its end is put there by who feeds it
-    ends_alike = vocabulary[source.eos_id] == other[target.eos_id]
-    spec.config.add_source_eos = ends_alike
+    spec.config.unk_token = other[target.unk_id] if target.unk_id < len(other) else other[specials.pad]
+    spec.config.bos_token = spec.config.decoder_start_token = other[specials.bos]
+    spec.config.eos_token = other[specials.eos]
+    # one name ends sequences on both sides; where a source ends otherwise, who feeds it puts its end there
+    alike = vocabulary[specials.source_eos] == other[specials.eos]
+    spec.config.add_source_eos = alike
     save(spec, directory, precision)
     for side in {here.file: here, there.file: there}.values():
         side.save(directory)
-    end = "" if ends_alike else f" + [{vocabulary[source.eos_id]!r}]"
-    _write_readme(directory, here, there, end, decoding, config.max_length - 1, precision)
+    begin = [vocabulary[one] for one in specials.source_begin]
+    end = [] if alike else [vocabulary[specials.source_eos]]
+    tokens = f"{f'{begin} + ' if begin else ''}source.encode(text, add_special_tokens=False).tokens"
+    _write_readme(
+        directory, (here, there), f"{tokens}{f' + {end}' if end else ''}", _options(config, decoding, other), precision
+    )
 
 
 def translator_spec(model: Transformer) -> Spec:
@@ -69,70 +82,80 @@ def translator_spec(model: Transformer) -> Spec:
     Raises:
         MissingExtraError: the extra `ctranslate2` is not installed.
     """
-    kinds, config = specs().transformer_spec, model.config
-    groups = config.key_heads if config.key_heads not in (None, config.heads) else None
+    kinds, config = specs().transformer_spec, cast(TransformerConfig, model.config)
     choices = {
         "pre_norm": config.norm == "pre",
-        "activation": specs().common_spec.Activation.RELU,
-        "num_heads_kv": groups,
+        "activation": activation(config.activation),
+        "layernorm_embedding": config.embedding_norm,
+        "num_heads_kv": None if config.key_heads == config.heads else config.key_heads,
     }
     spec = kinds.TransformerSpec(
         kinds.TransformerEncoderSpec(config.encoder_layers, config.heads, **choices),
         kinds.TransformerDecoderSpec(config.decoder_layers, config.heads, **choices),
     )
-    _put_embedding(spec.encoder, spec.encoder.embeddings[0], model.encoder.embedding)
-    _put_embedding(spec.decoder, spec.decoder.embeddings, model.decoder.embedding)
-    put_layer(spec.decoder.projection, model.output)
-    for layer, part in zip(model.encoder.layers, spec.encoder.layer, strict=True):
+    for stack, table, own in (
+        (spec.encoder, spec.encoder.embeddings[0], model.encoder.embedding),
+        (spec.decoder, spec.decoder.embeddings, model.decoder.embedding),
+    ):
+        put_embedding(stack, table, own, config.embedding_scale)
+        if isinstance(own, NormalisedEmbedding):
+            put_norm(stack.layernorm_embedding, own.norm)
+    for layer, part in zip(cast(list[EncoderLayer], model.encoder.layers), spec.encoder.layer, strict=True):
         put_self_attention(part.self_attention, layer.attention)
         put_norm(part.self_attention.layer_norm, layer.attention_residual.norm)
-        _put_feedforward(part.ffn, layer.feedforward, layer.feedforward_residual.norm)
-    for layer, part in zip(model.decoder.layers, spec.decoder.layer, strict=True):
-        put_self_attention(part.self_attention, layer.attention)
-        put_norm(part.self_attention.layer_norm, layer.attention_residual.norm)
-        put_cross_attention(part.attention, layer.cross)
-        put_norm(part.attention.layer_norm, layer.cross_residual.norm)
-        _put_feedforward(part.ffn, layer.feedforward, layer.feedforward_residual.norm)
+        put_feedforward(part.ffn, layer.feedforward, layer.feedforward_residual.norm)
+    for said, part in zip(model.decoder.layers, spec.decoder.layer, strict=True):
+        put_self_attention(part.self_attention, said.attention)
+        put_norm(part.self_attention.layer_norm, said.attention_residual.norm)
+        put_cross_attention(part.attention, said.cross)
+        put_norm(part.attention.layer_norm, said.cross_residual.norm)
+        put_feedforward(part.ffn, said.feedforward, said.feedforward_residual.norm)
     if config.norm == "pre":
         put_norm(spec.encoder.layer_norm, model.encoder.norm)
         put_norm(spec.decoder.layer_norm, model.decoder.norm)
-    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
-    spec.config.layer_norm_epsilon = one_epsilon({norm.eps for norm in norms})
+    put_layer(spec.decoder.projection, model.output)
+    spec.config.layer_norm_epsilon = one_epsilon(model)
     return spec
 
 
-def _put_embedding(stack: Spec, table: Spec, embedding: PositionedEmbedding) -> None:
-    # in float32: scaled by the engine, √E times the vector, as here
-    table.weight = array(embedding.tokens.weight)
-    stack.scale_embeddings = True
-    stack.position_encodings.encodings = array(embedding.positions.table)
-
-
-def _put_feedforward(spec: Spec, network: FeedForward, norm: nn.LayerNorm) -> None:
-    put_layer(spec.linear_0, network.inner)
-    put_layer(spec.linear_1, network.outer)
-    put_norm(spec.layer_norm, norm)
+def _options(config: TransformerConfig, decoding: Mapping[str, Any], target: list[str]) -> dict[str, Any]:
+    """The arguments of `translate_batch` that come closest to the model's defaults."""
+    options: dict[str, Any] = {
+        "beam_size": decoding["beam"],
+        "patience": 1 if decoding.get("stopping") == "full" else PATIENCE,
+        "length_penalty": 0.0 if decoding["penalty"] == "none" else decoding["alpha"],
+        "min_decoding_length": 0,  # the library's own is 1
+        "max_input_length": config.max_length,
+        "max_decoding_length": config.max_length - 1,
+    }
+    if forbidden := decoding.get("forbidden"):
+        options["suppress_sequences"] = [[target[one] for one in phrase] for phrase in forbidden]
+    if decoding.get("no_repeat_ngram"):
+        options["no_repeat_ngram_size"] = decoding["no_repeat_ngram"]
+    if decoding.get("forced_first") is not None:
+        options["target_prefix"] = [[target[decoding["forced_first"]]]]
+    return options
 
 
 def _write_readme(
-    directory: Path, source: Side, target: Side, end: str, decoding: Mapping[str, Any], longest: int, precision: str
+    directory: Path, sides: tuple[Side, Side], tokens: str, options: Mapping[str, Any], precision: str
 ) -> None:
-    alpha = {"none": 0.0}.get(decoding["penalty"], decoding["alpha"])
+    files = tuple(side.file for side in sides)
     code = f"""
 import ctranslate2, tokenizers
-source, target = (tokenizers.Tokenizer.from_file(name) for name in ("{source.file}", "{target.file}"))
-tokens = source.encode("Two dogs play.", add_special_tokens=False).tokens{end}
-found = ctranslate2.Translator(".").translate_batch(
-    [tokens], beam_size={decoding["beam"]}, length_penalty={alpha}, max_decoding_length={longest}
-)[0]
+source, target = (tokenizers.Tokenizer.from_file(name) for name in {files!r})
+text, options = "Two dogs play.", {dict(options)!r}
+found = ctranslate2.Translator(".").translate_batch([{tokens}], **options)[0]
 print(target.decode([target.token_to_id(token) for token in found.hypotheses[0]]))
 """
     write_readme(
         directory,
-        "# A translation model for CTranslate2",
-        f"Written by `regard export --to ctranslate2`, weights in {precision}. It needs `pip install ctranslate2 "
-        "tokenizers`. In this directory:",
-        python(code),
-        f"Sources and translations have at most {longest} tokens. White space at both ends of a text is not part of "
-        "it: `text.strip()`.",
+        (
+            "# A translation model for CTranslate2",
+            f"Written by `regard export --to ctranslate2`; weights are stored as {precision}. With `pip install "
+            "ctranslate2 tokenizers`, in this directory:",
+            python(code),
+            "With `patience=1` it finds what `regard translate --stopping full` finds; a higher number comes closer to "
+            f"the model's own rule. Sources and translations have at most {options['max_input_length']} positions.",
+        ),
     )

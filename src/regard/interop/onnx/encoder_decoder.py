@@ -3,8 +3,8 @@
 encoder.onnx   source, lengths               → the state's tensors, but for the lengths
 step.onnx      tokens, position, the state   → log_probs, and the tensors of the state that have changed
 
-A state's tensors are per sentence (S, …) or per hypothesis (S, W, …), with W hypotheses for each of the S sentences. The
-encoder gives W = 1; a beam search repeats and selects along these axes. What is per sentence is never repeated.
+A state's tensors are per sentence (S, …) or per hypothesis (S, W, …), with W hypotheses for each of the S sentences.
+The encoder gives W = 1; a beam search repeats and selects along these axes. What is per sentence is never repeated.
 """
 
 from collections.abc import Callable
@@ -36,9 +36,7 @@ class Steps(Protocol):
         """Sources (S, K) and lengths (S,) → what is per sentence, and what is per hypothesis, one for each."""
         ...
 
-    def step(
-        self, tokens: Tensor, position: Tensor, sentence: Tensors, hypothesis: Tensors
-    ) -> tuple[Tensor, Tensors]:
+    def step(self, tokens: Tensor, position: Tensor, sentence: Tensors, hypothesis: Tensors) -> tuple[Tensor, Tensors]:
         """Tokens (N,), which position they have (), and the state → log-probabilities (N, V) and the new state of the
         hypotheses."""
         ...
@@ -60,9 +58,7 @@ class ModelSteps(nn.Module):
         state = self.model.start(source, lengths)
         return state.sentence, state.hypothesis
 
-    def step(
-        self, tokens: Tensor, position: Tensor, sentence: Tensors, hypothesis: Tensors
-    ) -> tuple[Tensor, Tensors]:
+    def step(self, tokens: Tensor, position: Tensor, sentence: Tensors, hypothesis: Tensors) -> tuple[Tensor, Tensors]:
         """See `Steps.step`."""
         log_probs, after = self.model.step(tokens, State(sentence, hypothesis, cast(int, position.item())))
         return log_probs, after.hypothesis
@@ -114,16 +110,14 @@ def graphs_of(model: EncoderDecoder) -> Graphs:
             before = hypothesis
             _, hypothesis = steps.step(tokens, torch.tensor(position), sentence, before)
     # an axis belongs to the source if it is longer for a longer source, and to the past if it grows with each step
-    constant = [
-        Place(name, x, (SENTENCES, *_differing(x, longer[name], SOURCE)[1:])) for name, x in sentence.items()
-    ]
+    constant = [Place(name, x, (SENTENCES, *_differing(x, longer[name], SOURCE)[1:])) for name, x in sentence.items()]
     changing = [
-        Place(name, x.unflatten(0, (-1, WIDTH)), (SENTENCES, HYPOTHESES, *_differing(before[name], x, PAST)[1:]))
+        Place(name, _split(x), (SENTENCES, HYPOTHESES, *_differing(before[name], x, PAST)[1:]))
         for name, x in hypothesis.items()
     ]
     read = [Place("source", source, (SENTENCES, SOURCE)), Place("lengths", lengths, (SENTENCES,))]
     fed = [
-        Place("tokens", tokens.unflatten(0, (-1, WIDTH)), (SENTENCES, HYPOTHESES)),
+        Place("tokens", _split(tokens), (SENTENCES, HYPOTHESES)),
         Place("position", torch.tensor(SAID), ()),
     ]
     longest = model.config.max_length
@@ -165,12 +159,17 @@ class _Step(nn.Module):
         changing = dict(zip(self.hypothesis, state[len(constant) :], strict=True))
         flat = {name: x.flatten(0, 1) for name, x in changing.items()}
         log_probs, after = self.steps.step(tokens.flatten(), position, constant, flat)
-        return log_probs.unflatten(0, sizes), *(after[name].unflatten(0, sizes) for name in self.hypothesis)
+        found = (log_probs, *(after[name] for name in self.hypothesis))
+        return tuple(x.reshape(*sizes, *x.shape[1:]) for x in found)
 
 
 def _sources(longest: int, vocabulary: int) -> tuple[Tensor, Tensor]:
     source = torch.arange(len(LENGTHS) * longest).view(len(LENGTHS), longest) % vocabulary
     return source, torch.tensor((longest, *LENGTHS[1:]))
+
+
+def _split(x: Tensor) -> Tensor:
+    return x.reshape(-1, WIDTH, *x.shape[1:])  # (N, …) → (S, W, …)
 
 
 def _differing(x: Tensor, other: Tensor, name: str) -> tuple[str | None, ...]:

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Causal
+from regard.attention import Causal, Mask
 from regard.interop.onnx.graphs import NEXT, Graph, Place
 from regard.interop.onnx.transformer import Tensors, behind, keys_values, named
 from regard.layers import KeysValues, Rotation, SelfAttentionBlock, Since
@@ -57,7 +57,7 @@ class _Reader(nn.Module):
 
 
 def _extend(
-    layer: SelfAttentionBlock, x: Tensor, past: KeysValues, mask: Causal, rotation: Rotation | None
+    layer: SelfAttentionBlock, x: Tensor, past: KeysValues, mask: Mask, rotation: Rotation | None
 ) -> tuple[Tensor, KeysValues]:
     """As `SelfAttentionBlock.extend`, with a past (N, G, P, D) that is not written to: x (N, L, E), and the past with
     these positions."""

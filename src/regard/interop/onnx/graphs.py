@@ -97,6 +97,8 @@ def write_graph(path: Path, graph: Graph) -> None:
             output_names=list(graph.outputs),
             verbose=False,
         )
+        for node in made.model.graph.all_nodes():
+            node.metadata_props.clear()  # from which line of which file it was made, here
         made.save(str(path))
 
 

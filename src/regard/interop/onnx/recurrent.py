@@ -4,7 +4,7 @@ torch's exporter would write a recurrence out position by position, for the leng
 """
 
 import copy
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,10 @@ class OnnxRecurrent(nn.Module):
 class _Direction(nn.Module):
     """One layer in one direction, its weights in ONNX's order."""
 
+    input: Tensor
+    hidden: Tensor
+    bias: Tensor
+
     def __init__(self, cell: CellKind, network: Network, backward: bool) -> None:
         super().__init__()
         self.cell, self.width, self.backward = cell, network.hidden_size, backward
@@ -80,15 +84,15 @@ class _Direction(nn.Module):
             gates = weight.detach().chunk(len(ORDER[cell]), 0)
             return torch.cat([gates[at] for at in ORDER[cell]], 0)[None]
 
-        self.register_buffer("input", ordered(network.weight_ih_l0))  # (1, gates · W, I)
-        self.register_buffer("hidden", ordered(network.weight_hh_l0))  # (1, gates · W, W)
-        biases = [ordered(network.bias_ih_l0), ordered(network.bias_hh_l0)]
-        self.register_buffer("bias", torch.cat(biases, 1))  # (1, 2 · gates · W)
+        weights = {name: ordered(weight) for name, weight in network.named_parameters()}
+        self.register_buffer("input", weights["weight_ih_l0"])  # (1, gates · W, I)
+        self.register_buffer("hidden", weights["weight_hh_l0"])  # (1, gates · W, W)
+        self.register_buffer("bias", torch.cat([weights["bias_ih_l0"], weights["bias_hh_l0"]], 1))  # (1, 2 · gates · W)
 
     def forward(self, x: Tensor, lengths: Tensor | None, first: list[Tensor | None]) -> tuple[Tensor, list[Tensor]]:
         """x (S, B, I), lengths (B,) int32 and a state (1, B, W) each → outputs (S, B, W) and the state (B, W) each."""
         positions, batch = x.shape[:2]
-        attributes: dict[str, int | str] = {
+        attributes: dict[str, Any] = {
             "hidden_size": self.width,
             "direction": "reverse" if self.backward else "forward",
         }

@@ -31,7 +31,8 @@ class TransformerSteps(nn.Module):
     def start(self, source: Tensor, lengths: Tensor) -> tuple[Tensors, Tensors]:
         """See `Steps.start`."""
         memory = self.model.encode(self.model.embed(source), lengths).states
-        sentence, hypothesis = {"lengths": lengths}, {}
+        sentence: Tensors = {"lengths": lengths}
+        hypothesis: Tensors = {}
         for i, layer in enumerate(self.model.decoder.layers):
             known = layer.cross.keys_values(memory)
             sentence |= named("memory", i, known)

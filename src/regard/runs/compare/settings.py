@@ -29,6 +29,7 @@ from regard.runs.sections import Positive, PositiveFloat, Section, explain
 # [training] keys that a model may have of its own: how it learns, not what it is shown, how long, or how it is watched
 OWN_KEYS = (
     "learning_rate",
+    "final_rate",
     "schedule",
     "warmup",
     "betas",

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from regard.models.gpt import GPT, GPTConfig, build_gpt
 from regard.runs.directory import JOINT, write_model
 from regard.runs.text_batches import PackedText, StreamText, TextRows, packed_in_order, stream_in_order
 from regard.runs.text_corpus import TextCorpus, open_text_corpus
+from regard.runs.text_origin import TextOrigin, read_text_origin
 from regard.runs.text_recipes import LanguageModellingRecipe
 from regard.runs.work.contract import Place, Validator, Work
 from regard.tasks.language_modelling import LanguageModellingObjective, TextBatch, language_loss
@@ -32,33 +34,42 @@ class LanguageModelling(Work[TextBatch]):
         recipe: of the run.
         corpus: its data, tokenised.
         device: where batches go.
+        origin: the model that it starts from.
 
     Raises:
         RecipeError: the recipe doesn't fit together.
         DataError: the text is shorter than a row.
     """
 
-    def __init__(self, recipe: LanguageModellingRecipe, corpus: TextCorpus, device: torch.device) -> None:
-        self.recipe, self.corpus, self.device = recipe, corpus, device
+    def __init__(
+        self,
+        recipe: LanguageModellingRecipe,
+        corpus: TextCorpus,
+        device: torch.device,
+        origin: TextOrigin[GPTConfig] | None = None,
+    ) -> None:
+        self.recipe, self.corpus, self.device, self.origin = recipe, corpus, device, origin
         self.facts, self.notes, self.metric = corpus.facts, corpus.notes, Metric("loss", "min")
-        self._config = gpt_config(recipe, corpus.tokenizer.vocab_size)
+        self._config = gpt_config(recipe, corpus.tokenizer.vocab_size, origin)
         self.config = self._config
+        self.marks = marks_of(corpus.tokenizer, self._config.vocabulary, origin)
         self.rows = self._rows()
 
     def _rows(self) -> TextRows:
-        train, tokenizer = self.corpus.tokens.train, self.corpus.tokenizer
-        length, size, seed = (
-            self.recipe.data.length,
-            self.recipe.training.sequences_per_batch,
-            self.recipe.training.seed,
-        )
+        rows, length, training = self.corpus.tokens.train, self.recipe.data.length, self.recipe.training
+        size, seed = training.sequences_per_batch, training.seed
         if self.recipe.data.layout == "stream":
-            return StreamText(train, length, size, seed, self.device)
-        return PackedText(train, length, tokenizer.bos_id, tokenizer.pad_id, size, seed, self.device)
+            return StreamText(rows, length, size, seed, self.device)
+        return PackedText(rows, length, self.marks.begin, self.marks.pad, size, seed, self.device)
 
     def build(self) -> GPT:
         """See `Work.build`."""
         return build_gpt(self._config)
+
+    def start_from(self, model: nn.Module, origin: Path) -> None:
+        """See `Work.start_from`; a GPT of Hugging Face's too."""
+        if self.origin is not None:
+            self.origin.put_into(model)
 
     def objective(self, model: nn.Module) -> nn.Module:
         """See `Work.objective`."""
@@ -74,7 +85,7 @@ class LanguageModelling(Work[TextBatch]):
 
     def validator(self, model: nn.Module) -> "TextValidator":
         """See `Work.validator`."""
-        return TextValidator(cast(GPT, model), self.corpus, self.recipe, self.device)
+        return TextValidator(cast(GPT, model), self.corpus, self.recipe, self.marks, self.device)
 
     def real(self, batch: TextBatch) -> Mapping[str, Tensor]:
         """See `Work.real`."""
@@ -94,9 +105,9 @@ class LanguageModelling(Work[TextBatch]):
         Packed documents begin with <bos>. In a stream each follows the <eos> of the one before it; of a single document
         no beginning is seen, so there `begin` is None.
         """
-        tokenizer, packed = self.corpus.tokenizer, self.recipe.data.layout == "packed"
-        before = tokenizer.eos_id if len(self.corpus.tokens.train) > 1 else None
-        ends = {"begin": tokenizer.bos_id if packed else before, "end": [tokenizer.eos_id]}
+        packed = self.recipe.data.layout == "packed"
+        before = self.marks.end if len(self.corpus.tokens.train) > 1 else None
+        ends = {"begin": self.marks.begin if packed else before, "end": [self.marks.end]}
         return ends | self.recipe.generation.model_dump()
 
     def words(self) -> list[str]:
@@ -125,9 +136,16 @@ class TextValidator(Validator):
     cut as in training, so a token sees up to `data.length` tokens before it; each is predicted once.
     """
 
-    def __init__(self, model: GPT, corpus: TextCorpus, recipe: LanguageModellingRecipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: GPT,
+        corpus: TextCorpus,
+        recipe: LanguageModellingRecipe,
+        marks: "Marks",
+        device: torch.device,
+    ) -> None:
         super().__init__(model)
-        self._gpt, self._corpus, self._recipe, self._device = model, corpus, recipe, device
+        self._gpt, self._corpus, self._recipe, self._marks, self._device = model, corpus, recipe, marks, device
         self._sample: list[str] = []
 
     def __call__(self, step: int) -> dict[str, float]:
@@ -156,19 +174,19 @@ class TextValidator(Validator):
         return self._sample
 
     def _batches(self) -> Iterator[TextBatch]:
-        data, tokenizer = self._recipe.data, self._corpus.tokenizer
+        data, marks = self._recipe.data, self._marks
         rows, most = self._corpus.tokens.valid, self._recipe.training.validation_tokens
         if data.layout == "stream":
-            return stream_in_order(rows, data.length, tokenizer.eos_id, most, self._device)
-        return packed_in_order(rows, data.length, tokenizer.bos_id, tokenizer.pad_id, most, self._device)
+            return stream_in_order(rows, data.length, marks.end, most, self._device)
+        return packed_in_order(rows, data.length, marks.begin, marks.pad, most, self._device)
 
     def _said(self) -> str:
         """The prompt and what the model says."""
         tokenizer, data = self._corpus.tokenizer, self._recipe.data
         prompt = self._corpus.tokens.valid[0][: min(PROMPT, data.length // 2)].astype(np.int64).tolist()
-        before = [tokenizer.bos_id] if data.layout == "packed" else []
+        before = [self._marks.begin] if data.layout == "packed" else []
         more = min(SAID, self._gpt.config.max_length - len(before) - len(prompt))
-        said = greedy_tokens(self._gpt, [*before, *prompt], more, tokenizer.eos_id, self._device)
+        said = greedy_tokens(self._gpt, [*before, *prompt], more, self._marks.end, self._device)
         return f"{text_shown(tokenizer, prompt)}│{text_shown(tokenizer, said)}"
 
 
@@ -218,17 +236,46 @@ def text_sizes(corpus: TextCorpus, vocabulary: int) -> dict[str, str]:
     }
 
 
-def gpt_config(recipe: LanguageModellingRecipe, vocabulary: int) -> GPTConfig:
-    """The configuration of a recipe's model; rows of `data.length` tokens have room in it.
+@dataclass(frozen=True)
+class Marks:
+    """The ids of what no text holds: the beginning of a packed document, the end of any, and padding."""
+
+    begin: int
+    end: int
+    pad: int
+
+
+def marks_of(tokenizer: Tokenizer, vocabulary: int, origin: TextOrigin[GPTConfig] | None) -> Marks:
+    """The special tokens of a model. A tokenizer of others may have some that the model has no row for; then its end
+    of text stands in their place.
+
+    Raises:
+        RecipeError: the model has none for that either.
+    """
+    end = tokenizer.eos_id
+    if end >= vocabulary:
+        raise RecipeError("training.init_from: its tokenizer has no token for the end of a text")
+    known = None if origin is None else origin.content.get("generation", {}).get("begin")
+    begin, pad = (one if one < vocabulary else end for one in (tokenizer.bos_id, tokenizer.pad_id))
+    return Marks(begin if known is None else int(known), end, pad)
+
+
+def gpt_config(
+    recipe: LanguageModellingRecipe, vocabulary: int, origin: TextOrigin[GPTConfig] | None = None
+) -> GPTConfig:
+    """The configuration of a recipe's model, or of the one that it starts from; rows have room in it.
 
     Raises:
         RecipeError: sizes that don't fit each other.
     """
-    settings = {"max_length": recipe.data.length} | recipe.model.settings()
+    settings = recipe.model.settings()
     try:
-        config = GPTConfig.preset(recipe.model.preset, vocabulary=vocabulary, **settings)
+        config = GPTConfig.preset(
+            recipe.model.preset, vocabulary=vocabulary, **({"max_length": recipe.data.length} | settings)
+        )
     except ArgumentError as error:
         raise RecipeError(f"model.{error}") from error
+    config = config if origin is None else origin.changed(config, settings)
     check_room(recipe.data.length, config.max_length)
     return config
 
@@ -245,8 +292,9 @@ def open_language_modelling(recipe: LanguageModellingRecipe, place: Place) -> La
     Raises:
         RecipeError: the recipe doesn't fit together, or the folder holds something else.
         DataError: the data cannot be used.
-        CheckpointError: `training.init_from` has no tokenizer.
+        CheckpointError: `training.init_from` cannot be used.
     """
-    gpt_config(recipe, 1)  # before anything is tokenised
-    corpus = open_text_corpus(recipe.data, recipe.tokenizer, recipe.training.init_from, place)
-    return LanguageModelling(recipe, corpus, place.device)
+    origin = read_text_origin(recipe.training.init_from, recipe.task, GPTConfig)
+    gpt_config(recipe, 1, origin)  # before anything is tokenised
+    corpus = open_text_corpus(recipe.data, recipe.tokenizer, None if origin is None else origin.tokenizer, place)
+    return LanguageModelling(recipe, corpus, place.device, origin)

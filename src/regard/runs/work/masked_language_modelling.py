@@ -19,6 +19,7 @@ from regard.runs.directory import JOINT, write_model
 from regard.runs.masked_batches import Frame, MaskedPacked, MaskedPairs, MaskedRows, MaskedStream
 from regard.runs.text_batches import JUDGED
 from regard.runs.text_corpus import TextCorpus, open_text_corpus
+from regard.runs.text_origin import TextOrigin, read_text_origin
 from regard.runs.text_recipes import MaskedModellingRecipe
 from regard.runs.work.contract import Place, Validator, Work
 from regard.runs.work.language_modelling import check_room, text_shown, text_sizes
@@ -43,18 +44,28 @@ class MaskedModelling(Work[MaskedBatch]):
         recipe: of the run.
         corpus: its data, tokenised.
         device: where batches go.
+        origin: the model that it starts from.
 
     Raises:
         RecipeError: the recipe doesn't fit together.
         DataError: the text is shorter than a row.
     """
 
-    def __init__(self, recipe: MaskedModellingRecipe, corpus: TextCorpus, device: torch.device) -> None:
-        self.recipe, self.corpus, self.device = recipe, corpus, device
+    def __init__(
+        self,
+        recipe: MaskedModellingRecipe,
+        corpus: TextCorpus,
+        device: torch.device,
+        origin: TextOrigin[BERTConfig] | None = None,
+    ) -> None:
+        self.recipe, self.corpus, self.device, self.origin = recipe, corpus, device, origin
         self.facts, self.notes, self.metric = corpus.facts, corpus.notes, Metric("loss", "min")
         self.mask = mask_of(corpus.tokenizer)
         self.next_sentence = recipe.data.layout == "pairs"
-        self._config = bert_config(recipe, max(corpus.tokenizer.vocab_size, self.mask + 1))
+        self._config = bert_config(recipe, max(corpus.tokenizer.vocab_size, self.mask + 1), origin)
+        special = max(corpus.tokenizer.bos_id, corpus.tokenizer.eos_id, corpus.tokenizer.pad_id, self.mask)
+        if special >= self._config.vocabulary:
+            raise RecipeError("training.init_from: its tokenizer has no [CLS], [SEP], [PAD] or [MASK]")
         self.config = self._config
         self.rows = self._rows(corpus.tokens.train)
         self._valid = self._rows(corpus.tokens.valid)  # a text that is too short is an error at once
@@ -62,7 +73,7 @@ class MaskedModelling(Work[MaskedBatch]):
     def _rows(self, part: TokenRows) -> MaskedRows:
         tokenizer, training, masking = self.corpus.tokenizer, self.recipe.training, self.recipe.masking
         special = [tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id, self.mask]
-        ordinary = np.setdiff1d(np.arange(tokenizer.vocab_size), special)
+        ordinary = np.setdiff1d(np.arange(min(tokenizer.vocab_size, self._config.vocabulary)), special)
         frame = Frame(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id)
         hide = Masking(self.mask, ordinary, training.seed, masking.share, masking.masked, masking.random)
         rows = LAYOUTS[self.recipe.data.layout]
@@ -72,6 +83,12 @@ class MaskedModelling(Work[MaskedBatch]):
     def build(self) -> MaskedLanguageModel:
         """See `Work.build`."""
         return build_masked_language_model(self._config, self.next_sentence)
+
+    def start_from(self, model: nn.Module, origin: Path) -> None:
+        """See `Work.start_from`; a BERT of Hugging Face's too. What says whether a sentence follows is left out where
+        the recipe has no such pairs."""
+        if self.origin is not None:
+            self.origin.put_into(model, leave_out=() if self.next_sentence else ("pooler.", "next_sentence."))
 
     def objective(self, model: nn.Module) -> nn.Module:
         """See `Work.objective`."""
@@ -126,8 +143,8 @@ class MaskedModelling(Work[MaskedBatch]):
 class MaskedValidator(Validator):
     """Judges a masked-language model on the validation text, always with the same tokens hidden; then `shown` has some.
 
-    Metrics: loss (mean cross-entropy of a hidden token in nats), perplexity, accuracy (per cent of the hidden tokens
-    that the model's most probable one is right for), and where the model learns it: next_sentence (per cent).
+    Metrics: loss (mean cross-entropy of a hidden token in nats), perplexity, accuracy (the share of hidden tokens
+    for which the most probable one is right), and where the model learns it: next_sentence (the share that is right).
 
     Args:
         model: judged.
@@ -156,8 +173,8 @@ class MaskedValidator(Validator):
             if number == 0:
                 self._sample = [self._filled(batch, found.said)]
         mean = loss / hidden
-        metrics = {"loss": mean, "perplexity": math.exp(min(mean, 700.0)), "accuracy": 100 * right / hidden}
-        return metrics | ({"next_sentence": 100 * followed / pairs} if pairs else {})
+        metrics = {"loss": mean, "perplexity": math.exp(min(mean, 700.0)), "accuracy": right / hidden}
+        return metrics | ({"next_sentence": followed / pairs} if pairs else {})
 
     def seconds(self) -> float:
         """See `Validator.seconds`."""
@@ -200,17 +217,22 @@ def mask_of(tokenizer: Tokenizer) -> int:
     return tokenizer.vocab_size if tokenizer.mask_id is None else tokenizer.mask_id
 
 
-def bert_config(recipe: MaskedModellingRecipe, vocabulary: int) -> BERTConfig:
-    """The configuration of a recipe's model; rows of `data.length` tokens have room in it.
+def bert_config(
+    recipe: MaskedModellingRecipe, vocabulary: int, origin: TextOrigin[BERTConfig] | None = None
+) -> BERTConfig:
+    """The configuration of a recipe's model, or of the one that it starts from; rows have room in it.
 
     Raises:
         RecipeError: sizes that don't fit each other.
     """
-    settings = {"max_length": recipe.data.length} | recipe.model.settings()
+    settings = recipe.model.settings()
     try:
-        config = BERTConfig.preset(recipe.model.preset, vocabulary=vocabulary, **settings)
+        config = BERTConfig.preset(
+            recipe.model.preset, vocabulary=vocabulary, **({"max_length": recipe.data.length} | settings)
+        )
     except ArgumentError as error:
         raise RecipeError(f"model.{error}") from error
+    config = config if origin is None else origin.changed(config, settings)
     if recipe.data.layout == "pairs" and config.types < 2:
         raise RecipeError(f'data.layout = "pairs" has two segments a row, but model.types = {config.types}')
     check_room(recipe.data.length, config.max_length)
@@ -223,8 +245,9 @@ def open_masked_language_modelling(recipe: MaskedModellingRecipe, place: Place) 
     Raises:
         RecipeError: the recipe doesn't fit together, or the folder holds something else.
         DataError: the data cannot be used.
-        CheckpointError: `training.init_from` has no tokenizer.
+        CheckpointError: `training.init_from` cannot be used.
     """
-    bert_config(recipe, 5)  # before anything is tokenised
-    corpus = open_text_corpus(recipe.data, recipe.tokenizer, recipe.training.init_from, place)
-    return MaskedModelling(recipe, corpus, place.device)
+    origin = read_text_origin(recipe.training.init_from, recipe.task, BERTConfig)
+    bert_config(recipe, 5, origin)  # before anything is tokenised
+    corpus = open_text_corpus(recipe.data, recipe.tokenizer, None if origin is None else origin.tokenizer, place)
+    return MaskedModelling(recipe, corpus, place.device, origin)

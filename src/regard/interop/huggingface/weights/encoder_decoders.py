@@ -58,11 +58,16 @@ DECODER_LAYER: Final = (
     Part("cross.output", ("encoder_attn.out_proj",), 0, 0),
     Part("cross_residual.norm", ("encoder_attn_layer_norm",), 0, 0),
 )
+HARMLESS: Final = frozenset(
+    {"add_bias_logits", "replacing_rate", "student_encoder_layers", "student_decoder_layers", "save_step"}
+)
+"""Fields that say how a model came about: from Marian, or by distillation."""
 EMBEDDING_NORM: Final = Part("embedding.norm", ("layernorm_embedding",), 0, 0)
 LAST_NORM: Final = Part("norm", ("layer_norm",), 0, 0)
 BIAS: Final = "final_logits_bias"
 FIRST_ROW: Final = 2  # of BART's table of positions that is one of a position
 
+SIDES: Final = ("encoder", "decoder")
 SHARED, HEAD = "model.shared.weight", "lm_head.weight"
 SOURCE, TARGET = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"
 
@@ -124,7 +129,7 @@ class Shape:
             "normalize_embedding": (None, self.embedding_norm),
             "add_final_layer_norm": (None, pre),
         }
-        return Fields(read, must, frozenset({"add_bias_logits"}))
+        return Fields(read, must, HARMLESS)
 
     def problem(self, config: TransformerConfig, pad: int) -> str | None:
         """Why a Transformer of ours, with this id of the padding, is none of this family, or None."""
@@ -224,7 +229,8 @@ def table(shape: Shape, config: TransformerConfig) -> Table:
     weights += [Weight(ours, (theirs,), form(SAME, 1)) for ours, theirs in tables]
     if config.output_bias:
         weights.append(Weight("output.bias", (BIAS,), Row()))
-    return Table(weights, tied, _constants(shape, config), (r"(model\.)?(encoder|decoder)\.version",))
+    written = tuple(f"model.{side}.embed_positions.weight" for side in SIDES) if shape is PEGASUS else ()
+    return Table(weights, tied, _constants(shape, config), written, (r"(model\.)?(encoder|decoder)\.version",))
 
 
 def _tables(config: TransformerConfig) -> tuple[list[tuple[str, str]], list[tuple[str, ...]]]:
@@ -251,7 +257,7 @@ def _constants(shape: Shape, config: TransformerConfig) -> dict[str, Any]:
         return angle
 
     found: dict[str, Any] = {}
-    for side in ("encoder", "decoder"):
+    for side in SIDES:
         if shape.positions == "sinusoidal":
             found[f"model.{side}.embed_positions.weight"] = halves
         if shape.positions == "tensor2tensor":

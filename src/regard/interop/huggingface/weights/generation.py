@@ -43,7 +43,6 @@ NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "dola_layers": (None,),
     "token_healing": (None, False),
     "max_time": (None,),
-    "force_bos_token_to_be_generated": (None, False),
 }
 """What is refused of an encoder–decoder, but for values that change nothing."""
 
@@ -146,6 +145,9 @@ def translation_content(generation: Generation, positions: int) -> dict[str, Any
     longest = generation.number("max_length")
     said = positions - 1 if longest is None else min(longest, positions) - 1
     once = generation.number("no_repeat_ngram_size", 0)
+    first = generation.only("forced_bos_token_id")
+    if first is None and values.get("force_bos_token_to_be_generated"):  # as BART's was said before
+        first = generation.number("bos_token_id")
     decoding = {
         "beam": generation.number("num_beams", 1),
         "penalty": "average",
@@ -157,7 +159,7 @@ def translation_content(generation: Generation, positions: int) -> dict[str, Any
         "no_repeat_ngram": once,
         # for theirs, the start symbol has been said
         "forbidden": [*_phrases(values, file, end), *([[start]] if once == 1 else [])],
-        "forced_first": generation.only("forced_bos_token_id"),
+        "forced_first": first,
         "forced_last": generation.only("forced_eos_token_id"),
     }
     frame = {

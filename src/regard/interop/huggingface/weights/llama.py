@@ -53,7 +53,8 @@ LLAMA: Final = Fields(
         "attention_bias": (bool, False),
         "mlp_bias": (bool, False),
     },
-    must={"partial_rotary_factor": (None, 1.0), "sliding_window": (None,)},
+    must={"partial_rotary_factor": (None, 1.0), "sliding_window": (None,), "rope_interleaved": (False,)},
+    harmless=frozenset({"is_llama_config", "transformers.js_config"}),
 )
 QWEN2: Final = Fields(
     read={

@@ -145,12 +145,14 @@ class Table:
         tied: names there that are one tensor, the one that is in `weights` first; any of them may be stored.
         constants: names there of tensors that are no weights but numbers that follow from the sizes: what they must
             be, if they are stored.
+        written: which of the constants are stored when a model is written: transformers asks for some.
         ignored: patterns of names there that hold nothing that is computed with.
     """
 
     weights: Sequence[Weight]
     tied: Sequence[tuple[str, ...]] = ()
     constants: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -188,7 +190,7 @@ def spread(model: nn.Module, table: Table) -> dict[str, Tensor]:
         parts = one.form.write(parameters[one.ours].detach().float().cpu())
         # each owns its memory: the file refuses views of one tensor
         found |= {name: part.contiguous().clone() for name, part in zip(one.theirs, parts, strict=True)}
-    return found
+    return found | {name: table.constants[name]().contiguous() for name in table.written}
 
 
 def _parameters(model: nn.Module, table: Table) -> dict[str, nn.Parameter]:

@@ -16,7 +16,8 @@ FILE: Final = "tokenizer.json"
 TARGET: Final = "target"
 """The folder with the tokenizer of the target language, where it is another one than the source's."""
 
-PROBE: Final = "a"
+PROBES: Final = ("a", "1", "。")
+"""Texts of which a tokenizer knows one, to see what it puts around."""
 
 
 def read_tokenizers(directory: Path, model_type: str, config: Mapping[str, Any]) -> tuple[Tokenizer, ...]:
@@ -59,8 +60,9 @@ def template(directory: Path) -> tuple[list[int], list[int]] | None:
     if not file.exists():
         return None
     inner = library.Tokenizer.from_file(str(file))
-    plain = inner.encode(PROBE, add_special_tokens=False).ids
-    whole = inner.encode(PROBE, add_special_tokens=True).ids
+    probe = next((text for text in PROBES if inner.encode(text, add_special_tokens=False).ids), PROBES[0])
+    plain = inner.encode(probe, add_special_tokens=False).ids
+    whole = inner.encode(probe, add_special_tokens=True).ids
     for start in range(len(whole) - len(plain) + 1):
         if whole[start : start + len(plain)] == plain:
             return whole[:start], whole[start + len(plain) :]
