@@ -74,6 +74,7 @@ def test_cutting_loses_nothing_and_cuts_where_words_end(text: str, piece: int) -
     for before, after in pairwise(pieces):
         assert len(before[0]) >= piece
         assert after[0][0] in "\n " or len(before[0]) == 20
+        assert before[0][-1] not in "\n " or len(before[0]) == 20
 
 
 def test_a_long_file_comes_in_pieces(tmp_path: Path) -> None:

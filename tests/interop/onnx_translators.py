@@ -1,5 +1,6 @@
 """Translation with exported graphs, as their README says it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from regard.interop.onnx.encoder_decoder import Graphs, graphs_of
-from regard.interop.onnx.graphs import NEXT, write_graph
+from regard.interop.onnx.graphs import NEXT
 from regard.models.encoder_decoder import EncoderDecoder
 
 LENGTHS = ([7, 2, 5, 1], [1], [3, 9])
@@ -18,25 +18,25 @@ LENGTHS = ([7, 2, 5, 1], [1], [3, 9])
 
 
 class Runner:
-    """Both graphs of a model, with ONNX Runtime."""
+    """Both graphs of a directory, with ONNX Runtime."""
 
-    def __init__(self, model: EncoderDecoder, directory: Path) -> None:
-        self.graphs: Graphs = graphs_of(model)
-        write_graph(directory / "encoder.onnx", self.graphs.encoder)
-        write_graph(directory / "step.onnx", self.graphs.step)
-        self.encoder, self.steps = (session(directory / name) for name in ("encoder.onnx", "step.onnx"))
+    def __init__(self, directory: Path) -> None:
+        content = json.loads((directory / "config.json").read_text())
+        self.constant, self.changing = content["state"]["sentence"], content["state"]["hypothesis"]
+        self.outputs = {part: content[part]["outputs"] for part in ("encoder", "step")}
+        self.encoder, self.steps = (session(directory / content[part]["file"]) for part in self.outputs)
 
     def start(self, source: Tensor, lengths: Tensor) -> dict[str, Any]:
         given = {"source": source.numpy(), "lengths": lengths.numpy()}
-        state = dict(zip(self.graphs.encoder.outputs, self.encoder.run(None, given), strict=True))
-        if "lengths" in self.graphs.sentence:
+        state = dict(zip(self.outputs["encoder"], self.encoder.run(None, given), strict=True))
+        if "lengths" in self.constant:
             state["lengths"] = given["lengths"]
         return state
 
     def step(self, tokens: Tensor, position: int, state: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
         given = {"tokens": tokens.numpy(), "position": np.array(position), **state}
         log_probs, *after = self.steps.run(None, given)
-        names = [name.removeprefix(NEXT) for name in self.graphs.step.outputs[1:]]
+        names = [name.removeprefix(NEXT) for name in self.outputs["step"][1:]]
         return log_probs, state | dict(zip(names, after, strict=True))
 
 
@@ -60,7 +60,7 @@ def compare(model: EncoderDecoder, theirs: Runner, width: int, lengths: Sequence
     with torch.no_grad():
         rows = torch.arange(count).repeat_interleave(width)
         ours, state = model.start(source, sizes).select_hypotheses(rows), theirs.start(source, sizes)
-        state |= {name: state[name].repeat(width, 1) for name in theirs.graphs.hypothesis}
+        state |= {name: state[name].repeat(width, 1) for name in theirs.changing}
         for position in range(steps):
             tokens = draw(count, width)
             mine, ours = model.step(tokens.flatten(), ours)
@@ -70,5 +70,5 @@ def compare(model: EncoderDecoder, theirs: Runner, width: int, lengths: Sequence
             if position == 3:  # as a beam does: all go on from the last one of their sentence
                 ours = ours.select_hypotheses(torch.arange(count).repeat_interleave(width) * width + width - 1)
                 last = [width - 1] * width
-                state |= {name: state[name][:, last] for name in theirs.graphs.hypothesis}
+                state |= {name: state[name][:, last] for name in theirs.changing}
     return worst

@@ -14,7 +14,7 @@ from regard.models.gpt import GPT, GPTConfig, build_gpt
 from regard.runs.language_model import LanguageModel
 
 JOINT = letters(SOURCES)
-SETTINGS = {"vocabulary": JOINT.vocab_size, "layers": 2, "width": 16, "feedforward": 24, "heads": 4, "max_length": 48}
+SETTINGS = {"vocabulary": JOINT.vocab_size, "layers": 1, "width": 16, "feedforward": 24, "heads": 4, "max_length": 48}
 LLAMA = {"norm": "rms", "positions": "rotary", "feedforward_kind": "gated", "bias": "none", "key_heads": 2}
 
 

@@ -13,6 +13,7 @@ from regard.cli.check_data import check_data
 from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
 from regard.cli.example import example
+from regard.cli.export import export
 from regard.cli.fill import fill
 from regard.cli.generate import generate
 from regard.cli.grouped_help import GroupedCommand
@@ -52,6 +53,7 @@ COMMANDS = (
     average,
     compare,
     serve,
+    export,
     info,
 )
 for command in COMMANDS:

@@ -29,14 +29,16 @@ Unit = Literal["file", "line", "paragraph"]
 Piece = tuple[str, bool]
 """Some running text, and whether its document ends with it."""
 
-PIECE: Final = 1 << 14
+PIECE: Final = 1 << 12
 """Characters from which a long document is given in pieces."""
 
 _READ = 1 << 20  # bytes of a file, and characters of a block
 _LONGEST = 1 << 18  # characters of a piece that no good place to cut was found for
 _NUMBERED, _NAMED = (".tsv", ".tab", ".csv"), (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
-# Where no tokenizer has a token that reaches over: what a word ends with before a line end; then weaker signs.
-_CUTS = tuple(re.compile(pattern) for pattern in (r"(?<=\w)(?=\n)", r"(?<=\S)(?=\n)", r"(?<=\w)(?= )"))
+# Where no tokenizer has a token that reaches over, the surest signs first: what ends before a line end, what a word
+# ends with before a space.
+_SIGNS = (r"(?<=\w)(?=[ \t]*\n)", r"(?<=\S)(?=[ \t]+\n)", r"(?<=\w)(?= )", r"(?<=\S)(?=\n)")
+_CUTS = tuple(re.compile(sign) for sign in _SIGNS)
 
 
 class DocumentReader(ABC):
@@ -227,11 +229,12 @@ def _reader(path: Path, unit: Unit, column: str | int) -> DocumentReader:
 
 def _place(text: str, start: int) -> int | None:
     """Where to cut next: beyond `PIECE` characters; None where the rest should stay together."""
-    end = start + _LONGEST
-    for pattern in _CUTS:
-        if found := pattern.search(text, start + PIECE, min(end, len(text))):
-            return found.start()
-    return end if end < len(text) else None
+    first = start + PIECE
+    for end in (first + 4 * PIECE, start + _LONGEST):  # near, if there is one near
+        for sign in _CUTS:
+            if found := sign.search(text, first, min(end, len(text))):
+                return found.start()
+    return start + _LONGEST if start + _LONGEST < len(text) else None
 
 
 def _decoded(data: bytes, name: str, number: int) -> str:

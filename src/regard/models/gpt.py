@@ -231,13 +231,14 @@ class GPT(nn.Module):
         """
         _check_tokens("prompts", prompts, 2)
         _check_tokens("lengths", lengths, 1)
+        lengths = lengths.to(prompts.device)
         longest, alike = prompts.shape[1], False
         if not torch.compiler.is_compiling():  # nothing is looked at there
             longest, alike = _survey(prompts, lengths)
         cache = self._empty_cache(prompts.shape[0], longest)
         hypothesis, first, tokens = {"cache": cache}, None, prompts[:, :longest]
         if not alike:  # so that all end together, padding goes to the beginning
-            first = longest - lengths.to(prompts.device)  # (S,)
+            first = longest - lengths  # (S,)
             origin = torch.arange(longest, device=prompts.device) - first[:, None]
             tokens = prompts.gather(1, origin.clamp(min=0))
             hypothesis["first"] = first

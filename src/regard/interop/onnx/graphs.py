@@ -86,6 +86,7 @@ def write_graph(path: Path, graph: Graph) -> None:
             tuple(place.example for place in graph.inputs),
             dynamic_shapes=(axes,),
             strict=False,
+            # that all sizes are right, torch can't always prove; a graph has no checks in the end
             prefer_deferred_runtime_asserts_over_guards=True,
         )
         made: Any = torch.onnx.export(
@@ -97,9 +98,23 @@ def write_graph(path: Path, graph: Graph) -> None:
             output_names=list(graph.outputs),
             verbose=False,
         )
-        for node in made.model.graph.all_nodes():
-            node.metadata_props.clear()  # from which line of which file it was made, here
+        _tidy(made.model.graph, graph)
         made.save(str(path))
+
+
+def _tidy(made: Any, graph: Graph) -> None:
+    """Give axes their names, which torch calls s0, s1, …, and leave out from which line of which file a node is."""
+    names = {}
+    for given, place in zip(made.inputs, graph.inputs, strict=True):
+        for at, name in enumerate(place.axes):
+            if name is not None:
+                names[str(given.shape[at])] = name
+                given.shape[at] = name
+    for given in made.outputs:
+        for at, axis in enumerate(given.shape):
+            given.shape[at] = names.get(str(axis), axis)
+    for node in made.all_nodes():
+        node.metadata_props.clear()
 
 
 @contextmanager
