@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.data.packing import cut_documents, pack
-from regard.data.packing_rows import PackedRows, RowBatches, StreamRows, padded
+from regard.data.packing_rows import PackedRows, ShuffledRows, StreamRows, padded
 from regard.data.token_store import TokenRows
 from regard.errors import ArgumentError, DataError
 
@@ -151,18 +151,18 @@ def test_the_cuts_of_a_stream_move() -> None:
 @settings(max_examples=60, deadline=None)
 @given(rows=st.integers(1, 50), size=st.integers(1, 9), seed=st.integers(0, 3), epoch=st.integers(0, 3))
 def test_batches_have_every_row_once(rows: int, size: int, seed: int, epoch: int) -> None:
-    batches = RowBatches(rows, size, seed, epoch)
+    batches = ShuffledRows(rows, size, seed, epoch)
     every = [int(one) for batch in batches for one in batch]
     assert sorted(every) == list(range(rows))
     assert [len(batch) for batch in batches][:-1] == [size] * (len(batches) - 1)
-    assert every == [int(one) for batch in RowBatches(rows, size, seed, epoch)[0:] for one in batch]
+    assert every == [int(one) for batch in ShuffledRows(rows, size, seed, epoch)[0:] for one in batch]
     assert batches[-1].tolist() == batches[len(batches) - 1].tolist()
     with pytest.raises(IndexError):
         batches[len(batches)]
 
 
 def test_batches_are_shuffled_by_seed_and_epoch() -> None:
-    orders = {tuple(RowBatches(100, 100, seed, epoch)[0].tolist()) for seed in (0, 1) for epoch in (0, 1)}
+    orders = {tuple(ShuffledRows(100, 100, seed, epoch)[0].tolist()) for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4
     with pytest.raises(ArgumentError, match="expected size ≥ 1"):
-        RowBatches(3, 0, 0, 0)
+        ShuffledRows(3, 0, 0, 0)

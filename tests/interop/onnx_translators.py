@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
 from torch import Tensor
 
+from interop.exported_models import SOURCES, TARGETS, letters, run_readme, shaken
+from regard.interop.onnx import write_translator
 from regard.interop.onnx.graphs import NEXT
-from regard.models.encoder_decoder import EncoderDecoder
+from regard.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from regard.models.families import build_model
+from regard.runs.directory import Tokenizers
+from regard.runs.translator import Translator
 
+SOURCE_SIDE, TARGET_SIDE = letters(SOURCES), letters(TARGETS)
+SIZES = SOURCE_SIDE.vocab_size, TARGET_SIDE.vocab_size
+EXAMPLE = '"Two dogs play.", "A man reads the newspaper in the park."'
+"""What stands in a README."""
 LENGTHS = ([7, 2, 5, 1], [1], [3, 9])
 """Of sources: with padding, one alone, and longer than any that the graphs were made with."""
 
@@ -72,3 +82,23 @@ def compare(model: EncoderDecoder, theirs: Runner, width: int, lengths: Sequence
                 last = [width - 1] * width
                 state |= {name: state[name][:, last] for name in theirs.changing}
     return worst
+
+
+def check(config: EncoderDecoderConfig, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random model says the same in its graphs, step by step and in the README's program."""
+    torch.manual_seed(1)
+    model = build_model(config).eval()
+    shaken(model, 0.5)
+    # pad, bos and unk: the library doesn't leave them out of a text
+    decoding = {"beam": 1, "penalty": "none", "alpha": 1.0, "max_ratio": 2.0, "forbidden": [[0], [1], [3]]}
+    ours = Translator(model, Tokenizers(SOURCE_SIDE, TARGET_SIDE), decoding)
+    write_translator(directory, model, SOURCE_SIDE, TARGET_SIDE, ours.specials, decoding)
+    theirs = Runner(directory)
+    for lengths in LENGTHS:
+        for width in (1, 2):
+            assert compare(model, theirs, width, lengths) < 1e-5
+    texts = SOURCES[:4]
+    expected = [one.text for one in ours.translate(texts, max_length=40)]
+    instead = {EXAMPLE: ", ".join(map(repr, texts)), f"range({config.max_length - 1})": "range(40)"}
+    assert run_readme(directory, monkeypatch, **instead) == expected
+    assert len(set(expected)) > 1

@@ -24,13 +24,14 @@ EXAMPLE = '"Two dogs play.", "A man reads the newspaper in the park."'
 def translator() -> Translator:
     size = JOINT.vocab_size
     config = TransformerConfig(
-        size, size, 1, 1, 12, 16, 4, 2, dropout=0.0, norm="pre", activation="gelu", embedding_norm=True, max_length=30
+        size, size, 1, 1, 12, 16, 3, dropout=0.0, norm="pre", activation="gelu", embedding_norm=True, max_length=30
     )
     torch.manual_seed(0)
     model = build_transformer(config).eval()
-    shaken(model)
-    model.output.weight.data[[0, 1, 3]] -= 2.0  # pad, bos and unk: the library doesn't leave them out
-    return Translator(model, Tokenizers(JOINT, JOINT), {"beam": 1, "penalty": "none", "alpha": 1.0, "max_ratio": 2.0})
+    shaken(model, 0.6)
+    # pad, bos and unk: the library doesn't leave them out of a text
+    decoding = {"beam": 1, "penalty": "none", "alpha": 1.0, "max_ratio": 2.0, "forbidden": [[0], [1], [3]]}
+    return Translator(model, Tokenizers(JOINT, JOINT), decoding)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def test_the_loss_is_that_of_the_hidden_tokens() -> None:
     expected = nn.functional.cross_entropy(logits, TARGETS, reduction="sum")
     torch.testing.assert_close(masked_loss(bert, batch), expected)
     found = judge_masked(bert, batch, chunk=3)
-    assert math.isclose(found.loss, float(expected), rel_tol=1e-5)
+    assert math.isclose(found.loss, float(expected.detach()), rel_tol=1e-5)
     assert found.said.tolist() == logits.argmax(-1).tolist()
     assert found.right == int((logits.argmax(-1) == TARGETS).sum()) and found.followed == 0
     assert batch.real.tolist() == [[True] * 5 + [False], [True] * 6]
@@ -71,6 +71,7 @@ def test_the_next_sentence_counts_as_often_as_tokens_are_hidden() -> None:
     torch.testing.assert_close(sum(masked_loss(bert, part) for part in parts), masked_loss(bert, batch))
 
 
+@torch.no_grad()
 def test_documents_in_a_row_are_as_if_alone() -> None:
     bert = model()
     one = MaskedBatch(
@@ -96,6 +97,7 @@ def test_documents_in_a_row_are_as_if_alone() -> None:
     assert float(masked_loss(bert, packed)) == pytest.approx(alone, abs=1e-4)
 
 
+@torch.no_grad()
 def test_nothing_hidden_is_no_loss() -> None:
     none = MaskedBatch(TOKENS, LENGTHS, torch.zeros_like(CHOSEN), TARGETS[:0], 0)
     assert float(masked_loss(model(), none)) == 0

@@ -18,7 +18,7 @@ from regard.errors import ArgumentError, DataError
 _PHASE, _PIECES = 1, 2  # what is drawn, besides the order of rows
 
 
-class RowBatches(Sequence[Indices]):
+class ShuffledRows(Sequence[Indices]):
     """The batches of an epoch: all rows once, shuffled, so many in each; the last may have fewer.
 
     The order is made when the first batch is asked for.

@@ -12,7 +12,7 @@ from torch import Tensor
 from regard.attention import Document
 from regard.data.masking import Masking, keys, uniform
 from regard.data.packing import cut_documents
-from regard.data.packing_rows import PackedRows, RowBatches, StreamRows, padded
+from regard.data.packing_rows import PackedRows, ShuffledRows, StreamRows, padded
 from regard.data.token_store import TokenRows
 from regard.errors import DataError
 from regard.tasks.masked_language_modelling import MaskedBatch
@@ -52,7 +52,7 @@ class MaskedRows(ABC):
 
     def epoch(self, number: int) -> Sequence[Indices]:
         """The batches of an epoch, as indices of rows."""
-        return RowBatches(self.count, self._size, self._seed, number)
+        return ShuffledRows(self.count, self._size, self._seed, number)
 
     @abstractmethod
     def collate(self, indices: Indices, epoch: int) -> MaskedBatch:

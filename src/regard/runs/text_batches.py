@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regard.attention import Document
 from regard.data.packing import cut_documents
-from regard.data.packing_rows import PackedRows, RowBatches, StreamRows, padded
+from regard.data.packing_rows import PackedRows, ShuffledRows, StreamRows, padded
 from regard.data.token_store import TokenRows
 from regard.tasks.language_modelling import TextBatch
 from regard.training import Indices
@@ -33,7 +33,7 @@ class TextRows(ABC):
 
     def epoch(self, number: int) -> Sequence[Indices]:
         """The batches of an epoch, as indices of rows."""
-        return RowBatches(self.count, self._size, self._seed, number)
+        return ShuffledRows(self.count, self._size, self._seed, number)
 
     @abstractmethod
     def collate(self, indices: Indices, epoch: int) -> TextBatch:
