@@ -10,7 +10,6 @@ log says of the first part of the text, give `training.validation_tokens` of its
 """
 
 import argparse
-import gzip
 import json
 import math
 import time
@@ -23,6 +22,7 @@ from ngrams import FALLBACK, Ids, KneserNey
 
 from regard.data.tokenizers import Tokenizer
 from regard.runs.directory import CONFIG, read_config
+from regard.runs.text_input import read_text
 
 
 def main() -> None:
@@ -49,8 +49,8 @@ def main() -> None:
 def judge(model: Path, train: Sequence[Path], valid: Path, order: int, limit: int | None) -> dict[str, object]:
     """Count, judge and print; the same figures are returned."""
     tokenizer = Tokenizer.load(model / "tokenizer.json" if model.is_dir() else model)
-    stream = np.concatenate([encoded(tokenizer, read(path)) for path in train])
-    tokens = encoded(tokenizer, read(valid))[:limit]
+    stream = np.concatenate([encoded(tokenizer, read_text(path)) for path in train])
+    tokens = encoded(tokenizer, read_text(valid))[:limit]
     first = 0 if begins(model) else 1
     judged, size = len(tokens) - first, len(tokenizer.text_of(tokens.tolist()[first:]))
     print(f"{len(stream):,} tokens to count, {judged:,} to judge ({size:,} bytes), V = {tokenizer.vocab_size:,}")
@@ -77,13 +77,6 @@ def begins(model: Path) -> bool:
     if not (model / CONFIG).exists():
         return True
     return read_config(model).content["generation"]["begin"] is not None
-
-
-def read(path: Path) -> str:
-    """The text of a file, gzipped or not."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="") as file:
-        return str(file.read())
 
 
 def encoded(tokenizer: Tokenizer, text: str) -> Ids:
