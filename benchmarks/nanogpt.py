@@ -12,7 +12,8 @@ printed.
 In a round each trains a few hundred iterations in a process of its own. Times are those that each writes itself about
 its whole iteration (nanoGPT's lines `time …ms`; regard's log.jsonl): reading a batch, forward, backward, clipping,
 step, logging. Validations are in neither. The first iterations of a process don't count. The figure is the ratio, round
-by round.
+by round. On a CPU nanoGPT computes in float32; the recipe multiplies in bfloat16 (--precision float32: as nanoGPT).
+nanoGPT's validation losses are means of 200 random batches, regard's are of the whole validation part.
 """
 
 import argparse
@@ -65,6 +66,9 @@ def main() -> None:
     add("--iterations", type=int, default=300, help="of each in a round")
     add("--rounds", type=int, default=5)
     add("--compile", action="store_true", help="let nanoGPT compile its model (its README doesn't on a CPU)")
+    add(
+        "--precision", choices=("float32", "bfloat16"), help="of regard's products; else the recipe's. nanoGPT: float32"
+    )
     add("--whole", action="store_true", help="one round of 2,000 iterations, with validation losses")
     add("--json", type=Path, metavar="FILE", help="write every figure to it")
     options = parser.parse_args()
@@ -78,7 +82,7 @@ def main() -> None:
         results: dict[str, list[Trained]] = {"regard": [], "nanogpt": []}
         for number in range(rounds):
             out = Path(folder) / f"regard-{number}"
-            own = own_command(options.text, out, iterations, options.threads)
+            own = own_command(options.text, out, iterations, options.threads, options.precision)
             if not number:
                 print(f"regard:   {shlex.join(['python', *own[1:]])}", flush=True)
             results["regard"].append(own_result(own, out, options.threads))
@@ -114,9 +118,10 @@ def peer_command(iterations: int, whole: bool, compiled: bool) -> list[str]:
     return [sys.executable, *words]
 
 
-def own_command(text: Path, out: Path, iterations: int, threads: int) -> list[str]:
-    """The command that trains the same with regard; losses are those of the recipe."""
+def own_command(text: Path, out: Path, iterations: int, threads: int, precision: str | None) -> list[str]:
+    """The command that trains the same with regard; losses are of the whole validation part."""
     settings = [f"training.steps={iterations}", f"training.threads={threads}"]
+    settings += [] if precision is None else [f"training.precision={precision}"]
     if iterations < 2000:  # one validation at the end, as short as may be
         settings += [f"training.validate_every={MANY}", "training.validation_tokens=768", "training.average=1"]
     pairs = [part for setting in settings for part in ("--set", setting)]

@@ -100,6 +100,23 @@ def test_a_generation_is_what_reading_it_gives(
             assert bool((weights[:, places][:, :, elsewhere] == 0).all())
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_sequences_end_in_any_order(seed: int) -> None:
+    runner = language_model("gpt-nano")
+    how: dict[str, Any] = {"max_tokens": 8, "samples": 2, "stop": ["e", "s", "a", "o", " "], "seed": seed}
+    with record(runner, keep="generation") as recording:
+        found = runner.generate(PROMPTS, **how)
+    lengths = [len(one.tokens) for one in found]
+    assert any(later < sooner for sooner, later in zip(lengths, lengths[1:], strict=False))  # a later one ends first
+    known, table = recording.tokens("layers.1.attention")[0], recording["layers.1.attention"].dense()
+    for number, one in enumerate(found):
+        if runner.tokenizer.pad_id in one.ids:  # fresh weights say anything; tokens that say padding count as it
+            continue
+        places = [at for at, gone in enumerate(away(known[number])) if not gone]
+        alone = read_again(runner.model, [known[number].ids[at] for at in places])
+        near(table[number][:, places][:, :, places], alone["layers.1.attention"].dense()[0])
+
+
 def test_a_generation_without_anyone_who_says_what_was_found(tmp_path: Any) -> None:
     runner = language_model("llama-nano")
     ids = runner.tokenizer.encode_text("the dog sleeps")

@@ -100,7 +100,9 @@ class Hypotheses:
             here = last >= number
             ways[here, number] = rows[here]
             if number:
-                rows = torch.where(here, self._parents(number)[rows], rows)
+                # the row of a sequence that ended before this step may be one that the step hasn't
+                parents = self._parents(number)[rows.where(here, 0)]
+                rows = parents.where(here, rows)
         fed = [step.ids.tolist() for step in self._steps[:steps]]
         ids = [
             [one for step, row in zip(fed, way, strict=True) if row >= 0 for one in step[row]] for way in ways.tolist()
