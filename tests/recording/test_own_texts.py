@@ -100,10 +100,10 @@ def test_a_generation_is_what_reading_it_gives(
             assert bool((weights[:, places][:, :, elsewhere] == 0).all())
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_sequences_end_in_any_order(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "samples"), [(1, 2), (3, 1)])
+def test_sequences_end_in_any_order(seed: int, samples: int) -> None:
     runner = language_model("gpt-nano")
-    how: dict[str, Any] = {"max_tokens": 8, "samples": 2, "stop": ["e", "s", "a", "o", " "], "seed": seed}
+    how: dict[str, Any] = {"max_tokens": 8, "samples": samples, "stop": ["e", "s", "a", "o", " "], "seed": seed}
     with record(runner, keep="generation") as recording:
         found = runner.generate(PROMPTS, **how)
     lengths = [len(one.tokens) for one in found]
