@@ -26,6 +26,7 @@ from regard.layers import (
     PostNorm,
     PreNorm,
     Residual,
+    SelfAttentionBlock,
     SinusoidalPositions,
     State,
     TokenEmbedding,
@@ -111,22 +112,6 @@ class TransformerConfig(EncoderDecoderConfig):
         )
 
 
-class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward network, each in a residual connection."""
-
-    def __init__(self, attention: MultiHeadAttention, feedforward: FeedForward, residuals: list[Residual]) -> None:
-        super().__init__()
-        self.attention = attention
-        self.feedforward = feedforward
-        self.attention_residual, self.feedforward_residual = residuals
-
-    def forward(self, x: Tensor, mask: Mask) -> Tensor:
-        """(B, S, E) → (B, S, E)."""
-        x = self.attention_residual(x, lambda y: self.attention(y, mask=mask))
-        y: Tensor = self.feedforward_residual(x, self.feedforward)
-        return y
-
-
 class DecoderLayer(nn.Module):
     """Causal self-attention, cross-attention to the memory and feed-forward network, each in a residual connection."""
 
@@ -185,7 +170,7 @@ class DecoderLayer(nn.Module):
 class Encoder(nn.Module):
     """Embedding and a stack of encoder layers."""
 
-    def __init__(self, embedding: PositionedEmbedding, layers: list[EncoderLayer], norm: nn.Module) -> None:
+    def __init__(self, embedding: PositionedEmbedding, layers: list[SelfAttentionBlock], norm: nn.Module) -> None:
         super().__init__()
         self.embedding = embedding
         self.layers = nn.ModuleList(layers)
@@ -325,8 +310,8 @@ def _residuals(config: TransformerConfig, count: int) -> list[Residual]:
     return [kinds[config.norm](config.width, config.dropout) for _ in range(count)]
 
 
-def _encoder_layer(config: TransformerConfig) -> EncoderLayer:
-    return EncoderLayer(_attention(config), _feedforward(config), _residuals(config, 2))
+def _encoder_layer(config: TransformerConfig) -> SelfAttentionBlock:
+    return SelfAttentionBlock(_attention(config), _feedforward(config), _residuals(config, 2))
 
 
 def _decoder_layer(config: TransformerConfig) -> DecoderLayer:

@@ -20,7 +20,8 @@ from regard.interop.ctranslate2.parts import (
     specs,
 )
 from regard.interop.exported import Side, python, sentence_sides, write_readme
-from regard.models.transformer import EncoderLayer, Transformer, TransformerConfig
+from regard.layers import SelfAttentionBlock
+from regard.models.transformer import Transformer, TransformerConfig
 from regard.models.transformer_embedding import NormalisedEmbedding
 from regard.tasks.translation import Specials
 
@@ -100,7 +101,7 @@ def translator_spec(model: Transformer) -> Spec:
         put_embedding(stack, table, own, config.embedding_scale)
         if isinstance(own, NormalisedEmbedding):
             put_norm(stack.layernorm_embedding, own.norm)
-    for layer, part in zip(cast(list[EncoderLayer], model.encoder.layers), spec.encoder.layer, strict=True):
+    for layer, part in zip(cast(list[SelfAttentionBlock], model.encoder.layers), spec.encoder.layer, strict=True):
         put_self_attention(part.self_attention, layer.attention)
         put_norm(part.self_attention.layer_norm, layer.attention_residual.norm)
         put_feedforward(part.ffn, layer.feedforward, layer.feedforward_residual.norm)
