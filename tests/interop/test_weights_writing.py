@@ -107,6 +107,20 @@ def test_transformers_computes_what_a_gpt_does(name: str, tmp_path: Path) -> Non
     assert read_weights(tmp_path / "out").content == content
 
 
+@pytest.mark.parametrize("bias", ["none", "queries_keys_values"])
+@torch.no_grad()
+def test_biases_that_are_not_there_are_zero_in_gpt2(bias: Any, tmp_path: Path) -> None:
+    model = spread(build_gpt(replace(NANO, bias=bias)))
+    write_weights(tmp_path / "out", "language_modelling", model, (), {"generation": {"begin": None, "end": [2]}})
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    again: Any = read_weights(tmp_path / "out").model
+    assert theirs.config.model_type == "gpt2" and again.config == NANO
+    tokens, _ = batch(longest=30)
+    logits = model.output(model(tokens))
+    torch.testing.assert_close(logits, theirs(tokens).logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits, again.output(again(tokens)), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("task", ["masked_language_modelling", "next", "classification", "tagging", "encoder"])
 @torch.no_grad()
 def test_transformers_computes_what_a_bert_does(task: str, tmp_path: Path) -> None:

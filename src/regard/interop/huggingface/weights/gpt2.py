@@ -1,7 +1,11 @@
 """GPT-2 as the GPT of this package."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
+
+import torch
+from torch import Tensor
 
 from regard.interop.huggingface.weights.family import Family, Given, Opened, Written, with_prefix
 from regard.interop.huggingface.weights.fields import THEIR_ACTIVATIONS, Fields, activation
@@ -46,18 +50,36 @@ def table(config: GPTConfig) -> Table:
         Weight("embedding.tokens.weight", (TOKENS,)),
         Weight("embedding.positions.table", ("transformer.wpe.weight",)),
     ]
+    zeros: dict[str, Callable[[], Tensor]] = {}  # GPT-2 has all biases: those that ours hasn't are 0
     for i in range(config.layers):
         for ours, theirs, form in LAYER:
             name = f"transformer.h.{i}.{theirs}"
             weights.append(Weight(f"layers.{i}.{ours}.weight", (f"{name}.weight",), form))
-            weights.append(Weight(f"layers.{i}.{ours}.bias", (f"{name}.bias",)))
-    weights += [Weight(f"norm.{kind}", (f"transformer.ln_f.{kind}",)) for kind in ("weight", "bias")]
+            if config.bias == "all" or (config.bias == "queries_keys_values" and ours == "attention.input"):
+                weights.append(Weight(f"layers.{i}.{ours}.bias", (f"{name}.bias",)))
+            else:
+                zeros[f"{name}.bias"] = partial(torch.zeros, _outputs(config, ours))
+    weights.append(Weight("norm.weight", ("transformer.ln_f.weight",)))
+    if config.bias == "all":
+        weights.append(Weight("norm.bias", ("transformer.ln_f.bias",)))
+    else:
+        zeros["transformer.ln_f.bias"] = partial(torch.zeros, config.width)
     if not config.shared:
         weights.append(Weight("output.weight", (HEAD,)))
-    # the masks of old directories
     return Table(
-        weights, [(TOKENS, HEAD)] if config.shared else [], ignored=(r"transformer\.h\.\d+\.attn\.(masked_)?bias",)
+        weights,
+        [(TOKENS, HEAD)] if config.shared else [],
+        constants=zeros,
+        written=tuple(zeros),
+        # the masks of old directories
+        ignored=(r"transformer\.h\.\d+\.attn\.(masked_)?bias",),
     )
+
+
+def _outputs(config: GPTConfig, ours: str) -> int:
+    """How many numbers a module gives for each position."""
+    wide = {"attention.input": 3 * config.width, "feedforward.inner": config.feedforward}
+    return wide.get(ours, config.width)
 
 
 def open_gpt2(given: Given) -> Opened:
@@ -88,7 +110,6 @@ def problem(config: GPTConfig) -> str | None:
         f"norm = {config.norm!r}": config.norm == "layer",
         f"positions = {config.positions!r}": config.positions == "learned",
         f"feedforward_kind = {config.feedforward_kind!r}": config.feedforward_kind == "plain",
-        f"bias = {config.bias!r}": config.bias == "all",
         f"key_heads = {config.key_heads}": config.key_heads in (None, config.heads),
         f"head_width = {config.head_width}": config.width_of_head * config.heads == config.width,
     }
