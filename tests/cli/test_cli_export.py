@@ -10,7 +10,8 @@ def test_where_it_writes_and_what_it_says(regard, tiny_model, tmp_path: Path) ->
     out = tmp_path / "served"
     ran = regard("export", tiny_model.directory, "--to", "ctranslate2", "--out", out)
     assert (ran.code, ran.out) == (0, "")
-    first, *lines = ran.err.splitlines()
+    note, first, *lines = ran.err.splitlines()
+    assert note.startswith("note: decoding.stopping = 'behind' is not taken over")
     assert first.startswith("wrote Transformer, 1+1 layers, width 16") and first.endswith(
         f"for ctranslate2 into {out}:"
     )
@@ -24,6 +25,7 @@ def test_where_it_writes_and_what_it_says(regard, tiny_model, tmp_path: Path) ->
     said = json.loads(ran.out)
     assert said["files"]["model.bin"] < sizes["model.bin"] / 2
     del said["files"]
+    assert said["notes"] == [note.removeprefix("note: ")]
     assert {key: said[key] for key in ("directory", "to", "task", "precision")} == {
         "directory": str(out),
         "to": "ctranslate2",
@@ -51,7 +53,7 @@ def test_without_out_it_is_beside_the_model(regard, tiny_model, tmp_path: Path, 
             ["--to", "onnx", "--precision", "int8"],
             "precision int8 is for ctranslate2: what is written",
         ),
-        (["--to", "ctranslate2", "--out", "MODEL"], "exists, and not from an export: choose another directory"),
+        (["--to", "ctranslate2", "--out", "MODEL"], "is the directory of the model"),
     ],
 )
 def test_what_is_refused(regard, tiny_model, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import regard
 from models.small_language_models import POSITIONS, save, small_language_model
-from regard.cli.generate import SEPARATOR
+from regard.cli.generate import SEPARATOR, _unescaped
 
 PROMPT = "The tired dog"
 
@@ -117,6 +117,7 @@ def test_a_long_prompt_is_an_error_or_is_cut(regard, directory) -> None:
         (["--temperature", -1], "--temperature -1: expected a number above 0"),
         (["--top-p", 0], "--top-p 0: expected above 0 and at most 1"),
         (["--min-p", 1.5], "--min-p 1.5: expected above 0"),
+        (["--seed", -1], "--seed"),
         (["--stop", ""], '--stop "": expected a string that is not empty'),
         (["--file", "x.txt"], "give a prompt or --file, not both"),
         (["--out", "no/such/out.txt"], "there is no folder"),
@@ -125,6 +126,11 @@ def test_a_long_prompt_is_an_error_or_is_cut(regard, directory) -> None:
 def test_contradictions_are_named_before_any_work(regard, directory, options, message) -> None:
     ran = regard("generate", directory / "missing", PROMPT, *options)
     assert ran.code == 2 and ran.out == "" and message in ran.err
+
+
+def test_backslashes_in_stop_strings() -> None:
+    for given, meant in (("\\n", "\n"), (r"\\nabla", r"\nabla"), (r"\\\n", "\\\n"), (r"\t", r"\t"), ("a\\", "a\\")):
+        assert _unescaped(given) == meant
 
 
 def test_a_model_for_something_else_is_refused(regard, tiny_model) -> None:

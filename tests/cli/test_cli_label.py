@@ -149,3 +149,31 @@ def test_evaluate_reports_accuracy_and_f1(regard, classifier: Path, tagger: Path
     content = json.loads(regard("evaluate", tagger, "--labelled", tmp_path / "test.conll", "--json").out)
     assert content["entities"]["total"]["f1"] == 1.0
     assert content["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--limit", 3, "--out", "never.txt"), "--limit, --out"),
+        (("--beam", 3, "--tokenize", "zh", "--alignments", "none"), "--alignments, --beam, --tokenize"),
+        (("--stride", 5, "--context", 9), "--stride, --context"),
+    ],
+)
+def test_evaluate_refuses_options_of_other_kinds(
+    regard, classifier: Path, tmp_path: Path, options: tuple[object, ...], named: str
+) -> None:
+    write_labelled(tmp_path / "test.tsv", labelled(3))
+    ran = regard("evaluate", classifier, "--labelled", tmp_path / "test.tsv", *options)
+    assert ran.code == 2
+    assert f"{named}: not for a model for classification" in ran.err
+    assert not Path("never.txt").exists()
+
+
+def test_evaluate_refuses_what_is_not_for_a_tagger_or_a_translator(
+    regard, tagger: Path, tiny_model, tmp_path: Path
+) -> None:
+    write_tagged(tmp_path / "test.conll", tagged(3))
+    ran = regard("evaluate", tagger, "--labelled", tmp_path / "test.conll", "--header")
+    assert (ran.code, "--header: not for a model for tagging" in ran.err) == (2, True)
+    ran = regard("evaluate", tiny_model.directory, "--pairs", tmp_path / "test.conll", "--header", "--stride", 3)
+    assert (ran.code, "--stride, --header: not for a model for translation" in ran.err) == (2, True)

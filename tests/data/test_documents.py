@@ -1,8 +1,11 @@
+import glob
 import gzip
 import json
 import lzma
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -11,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.data import documents
-from regard.data.documents import DocumentReader, TextFile, cut, grouped, open_documents, text_blocks
+from regard.data.documents import DocumentReader, TextFile, cut, grouped, open_documents, split_documents, text_blocks
 from regard.errors import DataError
 
 
@@ -129,6 +132,54 @@ def test_patterns_and_lists(tmp_path: Path) -> None:
         open_documents(tmp_path, "r-*.txt")
     with pytest.raises(DataError, match=r"p-1\.txt: is given twice"):
         open_documents(tmp_path, ["p-1.txt", "p-*.txt"])
+
+
+def test_patterns_that_are_absolute_and_names_that_look_like_patterns(tmp_path: Path) -> None:
+    folder = tmp_path / "with [1]"
+    folder.mkdir()
+    for name in ("p-1.txt", "p-2.txt", "a[1].txt", "a1.txt", ".p.txt"):
+        (folder / name).write_text(name)
+
+    def found(name: str, root: Path = folder, known: Sequence[Path] = ()) -> list[str]:
+        return [Path(reader.name).name for reader in open_documents(root, name, known=known)]
+
+    assert found("p-*.txt") == ["p-1.txt", "p-2.txt"] and found("a[1].txt") == ["a[1].txt"] and found("a[12].txt")
+    assert found("**/p-*.txt", tmp_path) == ["p-1.txt", "p-2.txt"]
+    assert found("*p*.txt") == [".p.txt", "p-1.txt", "p-2.txt"]
+    assert found(f"{glob.escape(str(folder))}/p-*.txt", tmp_path / "elsewhere") == ["p-1.txt", "p-2.txt"]
+    known = [folder / name for name in ("q-2.txt", "q-1.txt", "r.txt")]
+    assert found("q-*.txt", known=known) == ["q-2.txt", "q-1.txt"] and found("**/q-*.txt", tmp_path, known)
+    with pytest.raises(DataError, match=r"s-\*\.txt: no file has such a name"):
+        found("s-*.txt", known=known)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\r" * (6 << 20),
+        b"a" + b"\r" * (6 << 20) + b"b",
+        "é猫🐕".encode() * (1 << 20),
+        b"a" * ((5 << 20) - 1) + b"\r\nb",
+        b"a" * (5 << 20) + b"\r\nb",
+    ],
+)
+def test_a_long_line_is_cut_between_characters(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "a.txt").write_bytes(raw)
+    assert "".join(text_blocks(tmp_path / "a.txt")) == raw.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("raw", [b"\x80" * (5 << 20), b"a\xf0" + b"\x80" * (5 << 20)])
+def test_a_long_line_that_is_no_text_is_said(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "a.txt").write_bytes(raw)
+    with pytest.raises(DataError, match=r"a\.txt, line 1: not valid UTF-8"):
+        list(text_blocks(tmp_path / "a.txt"))
+
+
+@given(st.text("ab \n\t", max_size=40), st.sampled_from(["file", "line", "paragraph"]))
+def test_the_documents_of_a_text_are_those_of_its_file(tmp_path_factory: pytest.TempPathFactory, text: str, unit: Any):
+    path = tmp_path_factory.getbasetemp() / "split.txt"
+    path.write_text(text)
+    assert split_documents(text, unit) == (one(path, unit=unit) if text.strip() else [])
 
 
 def test_errors_name_file_and_line(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Readers of labelled text: what is read, and errors that name file and line."""
 
+import gzip
 import json
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,14 @@ def test_universal_dependencies(tmp_path: Path) -> None:
     found = read_tagged(write(tmp_path, "a.conllu", CONLLU))
     assert found.words == (("Do", "n't", "go"), ("No space here",))
     assert found.tags == (("AUX", "PART", "VERB"), ("NOUN",))
+
+
+@pytest.mark.parametrize(("end", "pack"), [("gz", gzip.compress), ("xz", lzma.compress)])
+def test_compressed_universal_dependencies(tmp_path: Path, end: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / f"a.conllu.{end}").write_bytes(pack(CONLLU.encode()))
+    plain = read_tagged(write(tmp_path, "a.conllu", CONLLU))
+    found = read_tagged(tmp_path / f"a.conllu.{end}")
+    assert (found.words, found.tags) == (plain.words, plain.tags)
 
 
 @pytest.mark.parametrize(

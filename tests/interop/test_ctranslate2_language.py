@@ -1,5 +1,6 @@
 """A language model in CTranslate2 says what it says here."""
 
+import json
 from pathlib import Path
 
 import ctranslate2
@@ -90,6 +91,16 @@ def test_a_readme_goes_on_from_running_text(tmp_path: Path, monkeypatch: pytest.
     expected = ours.generate(["Two dogs"], max_tokens=left, beam=1)[0].text
     assert "\n".join(run_readme(tmp_path, monkeypatch, **{"Once upon a time": "Two dogs"})) == expected
     assert expected.startswith(" play. Two cats")
+    for prompt in ("", "Two dogs play. " * 9):
+        with pytest.raises(AssertionError, match="a prompt has 1 to 23 tokens, not"):
+            run_readme(tmp_path, monkeypatch, **{"Once upon a time": prompt})
+
+
+def test_specials_that_the_model_lacks_are_no_words(tmp_path: Path) -> None:
+    config = GPTConfig(vocabulary=2, layers=1, width=16, feedforward=24, heads=4, max_length=8)  # pad and bos
+    write_generator(tmp_path, build_gpt(config), JOINT, None, ())
+    said = json.loads((tmp_path / "config.json").read_text())
+    assert (said["unk_token"], said["eos_token"], said["bos_token"]) == ("<pad>", "<pad>", "<bos>")
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
@@ -110,3 +121,9 @@ def test_norms_that_differ_are_refused(tmp_path: Path) -> None:
     model.norm.eps = 0.5
     with pytest.raises(UnsupportedError, match="export to onnx"):
         opened(model, tmp_path)
+
+
+def test_longer_wavelengths_are_refused(tmp_path: Path) -> None:
+    model = language_model(**LLAMA, rotary_factor=8.0, rotary_original=16)
+    with pytest.raises(UnsupportedError, match=r"rotary_factor = 8\.0 is not written for CTranslate2: export to onnx"):
+        write_generator(tmp_path, model, JOINT, 1, (2,))

@@ -1,5 +1,6 @@
 """A Transformer in CTranslate2 says what it says here, with the same scores."""
 
+import importlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,6 @@ from regard.interop.ctranslate2 import PRECISIONS, write_translator
 from regard.interop.exported import sentence_sides
 from regard.models.transformer import TransformerConfig, build_transformer
 from regard.runs.directory import Tokenizers
-from regard.runs.frames import specials_in
 from regard.runs.translator import Translator, specials_of
 
 JOINT = letters(SOURCES + TARGETS)
@@ -56,9 +56,13 @@ def translator(tokenizers: Tokenizers | None = None, **settings: object) -> Tran
     return Translator(model, both, DECODING)
 
 
-def opened(ours: Translator, directory: Path, precision: str = "float32") -> ctranslate2.Translator:
+def written(ours: Translator, directory: Path, precision: str = "float32") -> tuple[str, ...]:
     both = ours.tokenizers
-    write_translator(directory, ours.model, both.source, both.target, ours.specials, ours.decoding, precision)
+    return write_translator(directory, ours.model, both.source, both.target, ours.specials, ours.decoding, precision)
+
+
+def opened(ours: Translator, directory: Path, precision: str = "float32") -> ctranslate2.Translator:
+    written(ours, directory, precision)
     return ctranslate2.Translator(str(directory), intra_threads=1)
 
 
@@ -114,16 +118,14 @@ def test_two_tokenizers_that_end_sentences_alike_or_not(tmp_path: Path, monkeypa
     source, target = letters(SOURCES), letters(TARGETS)
     ours = translator(Tokenizers(source, target), shared="none")
     ours.decoding = DECODING | {"stopping": "full"}
-    expected = ours.translate(["two dogs"], stopping=WhenFull(), max_length=49)[0].text
-    for name, specials in (
-        ("alike", ours.specials),
-        ("other", specials_in(frame(specials_of(ours.tokenizers), source_begin=[5], source_end=4))),
-    ):
+    expected = ours.translate(["two dogs"], stopping=WhenFull())[0].text
+    other = frame(specials_of(ours.tokenizers), source_begin=[5], source_end=4)
+    for name, around in (("alike", None), ("other", other)):
         (tmp_path / name).mkdir()
-        ours.specials = specials
+        ours = Translator(ours.model, ours.tokenizers, ours.decoding, frame=around)
         opened(ours, tmp_path / name)
         found = [printed(x) for x in run_readme(tmp_path / name, monkeypatch, **{"Two dogs play.": "two dogs"})]
-        assert found == [ours.translate(["two dogs"], stopping=WhenFull(), max_length=49)[0].text]
+        assert found == [ours.translate(["two dogs"], stopping=WhenFull())[0].text]
     assert found != [expected]  # what stands around a source was fed
 
 
@@ -133,21 +135,47 @@ def frame(specials: object, **changes: object) -> dict[str, object]:
     return {names.get(name, name): value for name, value in known.items()} | changes
 
 
-@pytest.mark.parametrize("which", ["forbidden", "forced_first"])
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        {"forbidden": True, "renormalize": True},
+        {"forced_first": 7},
+        {"max_ratio": 0.5, "min_length": 25, "beam": 1},
+        {"max_length": 9, "min_length": 9, "forced_first": 7, "beam": 1},
+        {"max_length": 9, "forced_last": 2, "beam": 1},
+        {"no_repeat_ngram": 2, "forced_first": 7, "max_length": 12, "renormalize": True},
+        {"penalty": "gnmt", "beam": 1},
+    ],
+    ids=lambda x: ", ".join(x),
+)
 def test_the_readme_keeps_to_the_defaults_of_a_model_of_others(
-    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    defaults: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = translator(**MARIAN)
     ours.model.output.bias.data[2] -= 3.0  # so that there is something to forbid
-    free = ours.translate(["two dogs play"], stopping=WhenFull(), max_length=49)[0].tokens
-    forbidden = JOINT.encode(free[0])[0]
-    defaults = {"forbidden": [[forbidden]], "forced_first": 7}
-    ours.decoding = DECODING | {"stopping": "full", which: defaults[which]}
-    opened(ours, tmp_path)
-    expected = ours.translate(["two dogs play"], stopping=WhenFull(), max_length=49)[0]
-    assert free != expected.tokens
+    free = ours.translate(["two dogs play"], stopping=WhenFull())[0].tokens
+    if "forbidden" in defaults:  # the first, and another one after the second
+        said = [token for piece in free for token in JOINT.encode(piece)]
+        defaults = defaults | {"forbidden": [said[:1], said[2:4]]}
+    ours.decoding = DECODING | {"stopping": "full"} | defaults
+    assert written(ours, tmp_path) == ()
+    expected = ours.translate(["two dogs play"])[0]
+    assert free != expected.tokens or "penalty" in defaults
     [found] = run_readme(tmp_path, monkeypatch, **{"Two dogs play.": "two dogs play"})
     assert printed(found) == expected.text
+    assert "finds what `regard translate` finds" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("penalty", "gnmt"), ("stopping", "certain"), ("forced_last", 2), ("forbidden", [[5]]), ("min_length", 2)],
+)
+def test_what_is_not_taken_over_is_named(key: str, value: object, tmp_path: Path) -> None:
+    ours = translator()
+    ours.decoding = DECODING | {"stopping": "full", key: value}
+    [note] = written(ours, tmp_path)
+    assert note.startswith(f"decoding.{key}")
+    assert f"- {note}\n" in (tmp_path / "README.md").read_text()
 
 
 def test_a_trained_model_and_its_readme(tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,5 +214,12 @@ def test_what_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(UnsupportedError, match="one ε for all norms"):
         opened(ours, tmp_path)
     monkeypatch.setitem(sys.modules, "ctranslate2.specs", None)
-    with pytest.raises(MissingExtraError, match=r"regard\[ctranslate2\]"):
+    with pytest.raises(MissingExtraError, match=r"needs ctranslate2.specs: pip install 'regard\[ctranslate2\]'"):
+        opened(ours, tmp_path)
+
+    def damaged(name: str) -> None:
+        raise ImportError("libctranslate2.so: cannot open shared object file")
+
+    monkeypatch.setattr(importlib, "import_module", damaged)
+    with pytest.raises(MissingExtraError, match=r"installed and can't be loaded: libctranslate2\.so"):
         opened(ours, tmp_path)

@@ -1,6 +1,7 @@
 """A Transformer as ONNX graphs says what it says here."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from conftest import TinyModel
 from interop.exported_models import run_readme
 from interop.onnx_translators import LENGTHS, Runner, compare
 from regard.errors import MissingExtraError
-from regard.interop.onnx import write_translator
+from regard.interop.onnx import translation, write_translator
 from regard.runs.translator import Translator
 
 EXAMPLE = '"Two dogs play.", "A man reads the newspaper in the park."'
@@ -47,9 +48,44 @@ def test_the_readme_translates_a_ragged_batch(
     translator: Translator, written: Path, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [*tiny_model.sources, "  two ", "play today play"]
-    expected = [one.text for one in translator.translate(texts, beam=1, max_length=36)]
+    expected = [one.text for one in translator.translate(texts, beam=1)]
     assert run_readme(written, monkeypatch, **{EXAMPLE: ", ".join(map(repr, texts))}) == expected
     assert expected[: len(tiny_model.pairs)] == tiny_model.targets
+    assert "`regard translate --beam 1`" in (written / "README.md").read_text()  # the model's own is a wider beam
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        {"max_ratio": 0.5, "min_length": 25},
+        {"max_length": 2},
+        {"max_length": 9, "min_length": 6, "forced_last": 2},
+        {"forced_first": 20, "no_repeat_ngram": 2, "max_length": 15, "forced_last": 9},
+        {"no_repeat_ngram": 1},
+        {"phrases": True},
+    ],
+    ids=lambda x: ", ".join(x),
+)
+def test_the_readme_keeps_to_the_defaults(
+    defaults: dict[str, object],
+    translator: Translator,
+    written: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both, texts = translator.tokenizers, ["two dogs play", "play today play two cats", "a"]
+    free = {"beam": 1, "penalty": "none", "alpha": 1.0, "max_ratio": 2.0, "forbidden": [[0], [1], [3]]}
+    plain = Translator(translator.model, both, free).translate(texts)
+    if "phrases" in defaults:  # of two tokens and of one, which would be said
+        said = [both.target.encode(one.text) for one in plain]
+        defaults = {"forbidden": [*free["forbidden"], said[0][:2], said[1][1:2]], "no_repeat_ngram": 3}
+    decoding = free | defaults
+    expected = Translator(translator.model, both, decoding).translate(texts)
+    assert [one.tokens for one in expected] != [one.tokens for one in plain]
+    monkeypatch.setattr(translation, "write_graph", lambda path, graph: shutil.copy(written / path.name, path))
+    notes = write_translator(tmp_path, translator.model, both.source, both.target, translator.specials, decoding)
+    found = run_readme(tmp_path, monkeypatch, **{EXAMPLE: ", ".join(map(repr, texts))})
+    assert (found, notes) == ([one.text for one in expected], ())
 
 
 def test_what_the_directory_says(written: Path) -> None:

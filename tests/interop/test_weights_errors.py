@@ -61,6 +61,13 @@ def refused(directory: Path, *parts: str) -> None:
         assert part in str(error.value)
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
 FIELDS = [
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True; supported is False"),
     ("gpt2", {"attention_sinks": 4}, "the field attention_sinks = 4 isn't known"),
@@ -70,7 +77,12 @@ FIELDS = [
     ("gpt2", {"model_type": "gptj"}, "model_type is 'gptj'; weights are read of gpt2, llama, qwen2, bert, marian"),
     ("gpt2", {"architectures": ["GPT2DoubleHeadsModel"]}, "the model is a GPT2DoubleHeadsModel; weights are read of"),
     ("gpt2", {"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
-    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "rope_parameters is {"),
+    ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope_parameters is {"),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factors": [2.0]}}, "not known of the type 'linear' is ['fa"),
+    ("llama", {"rope_parameters": {"rope_type": "linear"}}, "factor is None; expected a number"),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": -1.0}}, "rotary_factor is -1.0: expected a number"),
+    ("llama", {"rope_parameters": LLAMA3 | {"high_freq_factor": 1.0}}, "rotary_high = 1.0 is not above rotary_low"),
+    ("llama", {"rope_parameters": LLAMA3, "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling and rope"),
     ("llama", {"rope_parameters": ..., "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling is {"),
     ("llama", {"attention_bias": True}, "attention_bias is True, mlp_bias False"),
     ("llama", {"sliding_window": 16}, "sliding_window is 16; supported is None"),
@@ -88,6 +100,7 @@ FIELDS = [
     ("marian", {"tie_word_embeddings": False}, "tie_word_embeddings is False; supported is True where"),
     ("marian", {"decoder_vocab_size": 33}, "decoder_vocab_size is 33, vocab_size 41"),
     ("bart", {"layer_norm_type": "rms"}, "the field layer_norm_type = 'rms' isn't known"),
+    ("bart", {"layer_norm_type": "rms"}, "take it out of config.json if it doesn't"),
 ]
 
 
@@ -105,6 +118,19 @@ GENERATION = [
     ("bart", {"repetition_penalty": 1.3}, "repetition_penalty is 1.3"),
     ("bart", {"do_sample": True}, "do_sample is True"),
     ("bart", {"bad_words_ids": [3]}, "bad_words_ids is [3]"),
+    ("bart", {"bad_words_ids": 5}, "bad_words_ids is 5; expected lists of token ids"),
+    ("bart", {"bad_words_ids": [[3], [4, 41]]}, "bad_words_ids is [[3], [4, 41]]; the ids of the model are 0 to 40"),
+    ("bart", {"decoder_start_token_id": 99999}, "decoder_start_token_id is 99999; the ids of the model are 0 to 40"),
+    ("bart", {"forced_bos_token_id": 41}, "forced_bos_token_id is 41; the ids of the model"),
+    ("bart", {"forced_eos_token_id": -1}, "forced_eos_token_id is -1; the ids of the model"),
+    ("bart", {"eos_token_id": 99999}, "eos_token_id is 99999; the ids of the model"),
+    ("marian", {"pad_token_id": 41}, "pad_token_id is 41; the ids of the model"),
+    ("bart", {"num_beams": -3}, "num_beams is -3; expected a whole number, 1 or more"),
+    ("bart", {"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1; expected a whole number, 0 or more"),
+    ("bart", {"min_length": -2}, "min_length is -2; expected"),
+    ("bart", {"max_length": 0}, "max_length is 0; expected"),
+    ("bart", {"renormalize_logits": 1}, "renormalize_logits is 1"),
+    ("bart", {"renormalize_logits": True, "min_length": 5}, "renormalize_logits is True, min_length 5; supported is"),
     ("bart", {"early_stopping": 3}, "early_stopping is 3"),
     ("bart", {"eos_token_id": [2, 3]}, "eos_token_id is [2, 3]; supported is one"),
     ("bart", {"eos_token_id": "2"}, "eos_token_id is '2'; expected whole numbers"),
@@ -164,6 +190,36 @@ def test_more_layers_than_the_configuration_says(copied: Callable[[str], Path]) 
     directory = copied("gpt2")
     configure(directory, n_layer=1)
     refused(directory, "the weight transformer.h.1.", "(and 9 more) has no place in the model")
+
+
+SIZES = [
+    ("gpt2", {"n_layer": 10**7}, "config.json: n_layer is 10000000, and ", "has 28 weights"),
+    ("marian", {"encoder_layers": 10**7}, "config.json: encoder_layers is 10000000", ""),
+    ("llama", {"vocab_size": 10**12}, "model.embed_tokens.weight is (41, 24)", "it should be (1000000000000, 24)"),
+    ("bart", {"max_position_embeddings": 10**12}, "embed_positions.weight is (50, 24)", "(1000000000002, 24)"),
+    ("masked", {"intermediate_size": 10**12}, "layer.0.intermediate.dense.weight is (36, 24)", "(1000000000000, 24)"),
+    ("marian", {"max_position_embeddings": 10**12}, "positions.table is (1000000000000, 24); supported are 268", ""),
+    ("m2m_100", {"max_position_embeddings": 10**12}, "positions.table is (1000000000000, 24); supported are 268", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "first", "second"), SIZES)
+def test_sizes_are_compared_before_anything_of_their_size_is_made(
+    name: str, fields: dict[str, Any], first: str, second: str, copied: Callable[[str], Path]
+) -> None:
+    directory = copied(name)
+    configure(directory, **fields)
+    refused(directory, first, second)
+
+
+def test_one_label(copied: Callable[[str], Path]) -> None:
+    def shorten(weights: dict[str, Tensor]) -> None:
+        weights |= {name: weights[name][:1].clone() for name in ("classifier.weight", "classifier.bias")}
+
+    for name, message in (("classifier", "it predicts a number"), ("tagger", "there is nothing to choose from")):
+        directory = copied(name)
+        reweigh(directory, shorten)
+        refused(directory, f"a model of 1 label: {message}")
 
 
 def test_tied_weights_that_differ(copied: Callable[[str], Path]) -> None:

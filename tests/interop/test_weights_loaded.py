@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,38 @@ def test_what_a_directory_needs_beside_its_weights(tmp_path: Path) -> None:
     make(Case("BertConfig", "BertModel", SMALL)).save_pretrained(bare)
     with pytest.raises(CheckpointError, match="a model without a head"):
         regard.load(bare, device="cpu")
+
+
+def test_ids_that_a_language_model_does_not_have(directory: Path) -> None:
+    file = directory / "generation_config.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"eos_token_id": [259, 99999]}))
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: .*99999"):
+        regard.load(directory, device="cpu")
+    file.unlink()
+    config = directory / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": 99999}))
+    with pytest.raises(CheckpointError, match=r"/config\.json: .*99999"):
+        regard.load(directory, device="cpu")
+
+
+def test_special_tokens_that_are_typed_are_plain_text(directory: Path) -> None:
+    ours = regard.load(directory, device="cpu")
+    theirs = transformers.AutoTokenizer.from_pretrained(directory)
+    assert 259 in theirs("Hun</s>").input_ids
+    ids = ours.tokenizer.encode_text("Hun</s>")
+    assert 259 not in ids and ours.tokenizer.text_of(ids) == b"Hun</s>"
+
+
+def test_a_configuration_that_says_neither_format_nor_family(tmp_path: Path) -> None:
+    """As the directories of google/bert_uncased_… are."""
+    make(Case("BertConfig", "BertForMaskedLM", {**SMALL, "vocab_size": 13})).save_pretrained(tmp_path)
+    wordpiece(tmp_path)
+    config = tmp_path / "config.json"
+    content = json.loads(config.read_text())
+    named = {name: content.pop(name) for name in ("model_type", "architectures")}
+    config.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"config\.json: it has no format.* and no model_type and architectures"):
+        regard.load(tmp_path, device="cpu")
+    config.write_text(json.dumps(content | named))
+    regard.load(tmp_path, device="cpu")

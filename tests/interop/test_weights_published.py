@@ -85,6 +85,23 @@ PUBLISHED = {
         "rope_theta": 1000000.0, "sliding_window": 131072, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
         "use_cache": true, "use_sliding_window": false, "use_mrope": false}
     """,
+    "like llama-7b": """
+        {"architectures": ["LlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
+        "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 11008, "max_position_embeddings": 2048,
+        "max_sequence_length": 2048, "model_type": "llama", "num_attention_heads": 32, "num_hidden_layers": 32,
+        "pad_token_id": 0, "rms_norm_eps": 1e-06, "tie_word_embeddings": false, "torch_dtype": "float16",
+        "transformers_version": "4.28.0.dev0", "use_cache": true, "vocab_size": 32000}
+    """,
+    "like Llama-3.2-1B": """
+        {"architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id":
+        128000, "eos_token_id": 128001, "head_dim": 64, "hidden_act": "silu", "hidden_size": 2048, "initializer_range":
+        0.02, "intermediate_size": 8192, "max_position_embeddings": 131072, "mlp_bias": false, "model_type": "llama",
+        "num_attention_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8, "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05, "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192, "rope_type": "llama3"}, "rope_theta": 500000.0,
+        "tie_word_embeddings": true, "torch_dtype": "bfloat16", "transformers_version": "4.45.0.dev0", "use_cache":
+        true, "unsloth_fixed": true, "vocab_size": 128256}
+    """,
     "like bert-base-uncased": """
         {"architectures": ["BertForMaskedLM"], "attention_probs_dropout_prob": 0.1, "gradient_checkpointing": false,
         "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "hidden_size": 768, "initializer_range": 0.02,
@@ -111,11 +128,11 @@ def test_fields_of_published_configurations_are_understood(name: str) -> None:
 
 def test_what_older_directories_say_of_generating() -> None:
     file = Path("config.json")
-    marian = translation_content(Generation(file, CONFIGS["like opus-mt-en-de"]), 512)
+    marian = translation_content(Generation(file, CONFIGS["like opus-mt-en-de"]), 512, 58101, 58101)
     expected = {"beam": 6, "alpha": 1.0, "max_length": 511, "min_length": 0, "stopping": "behind", "no_repeat_ngram": 0}
     assert marian["decoding"].items() >= (expected | {"forbidden": [[58100]], "forced_last": 0}).items()
     assert marian["decoding"]["forced_first"] is None
     assert (marian["frame"]["start"], marian["frame"]["end"], marian["frame"]["pad"]) == (58100, 0, 58100)
-    bart = translation_content(Generation(file, CONFIGS["like bart-large-cnn"]), 1024)["decoding"]
+    bart = translation_content(Generation(file, CONFIGS["like bart-large-cnn"]), 1024, 50264, 50264)["decoding"]
     assert (bart["beam"], bart["alpha"], bart["stopping"], bart["no_repeat_ngram"]) == (4, 2.0, "full", 3)
     assert (bart["max_length"], bart["min_length"], bart["forced_first"], bart["forced_last"]) == (141, 55, 0, 2)

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 import regard
-from regard.interop.huggingface.weights import read_weights
+from regard.insight import links
+from regard.interop.huggingface.weights import read_weights, write_weights
+from regard.runs.compare.sentences import side_by_side
+from regard.runs.ensembles import ensemble
+from regard.runs.evaluate import evaluate
+from regard.runs.looking import Which, look_at_alignment, readings
+from regard.runs.recordings import TranslatorSubject
+from regard.runs.scoring import score_pairs
 
 transformers = pytest.importorskip("transformers")
 
@@ -31,6 +38,17 @@ CASES: dict[str, tuple[Case, dict[str, Any]]] = {
             "no_repeat_ngram_size": 2,
             "forced_eos_token_id": 2,
             "decoder_start_token_id": 1,
+        },
+    ),
+    "marian, renormalized": (
+        Case("MarianConfig", "MarianMTModel", {**SIZES, "decoder_start_token_id": 1}),
+        {
+            "num_beams": 4,
+            "max_length": 12,
+            "bad_words_ids": [[1], [5, 6]],
+            "no_repeat_ngram_size": 2,
+            "renormalize_logits": True,
+            "forced_eos_token_id": 2,
         },
     ),
     "marian, greedy": (
@@ -107,6 +125,35 @@ def test_translations_are_those_of_generate(directory: Path) -> None:
     assert said == generated(directory, max_new_tokens=7, num_beams=2)
 
 
+def test_what_rules_leave_is_normalised_again(tmp_path: Path) -> None:
+    """As `generate` with `renormalize_logits`: the found sequence and its score, which are others without it."""
+    case, generation = CASES["marian, renormalized"]
+    model = make(case, seed=4)
+    scores, texts = [], []
+    for again in (True, False):
+        model.generation_config = transformers.GenerationConfig(
+            pad_token_id=1, eos_token_id=2, decoder_start_token_id=1, **{**generation, "renormalize_logits": again}
+        )
+        directory = tmp_path / str(again)
+        model.save_pretrained(directory)
+        tokenizer(bart=False).save_pretrained(directory)
+        translator = regard.load(directory, device="cpu")
+        assert translator.decoding["renormalize"] is again
+        found = translator.translate(TEXTS)
+        for text, one in zip(TEXTS, found, strict=True):
+            inputs = tokenizer(bart=False)(text, return_tensors="pt", return_token_type_ids=False)
+            theirs = model.generate(**inputs, output_scores=True, return_dict_in_generate=True)
+            assert one.score == pytest.approx(float(theirs.sequences_scores[0]), abs=1e-5)
+        scores.append([one.score for one in found])
+        texts.append([one.text for one in found])
+    assert texts[0] != texts[1] and scores[0] != pytest.approx(scores[1], abs=0.1)
+    written = tmp_path / "written"
+    loaded = read_weights(tmp_path / "True")
+    write_weights(written, "translation", loaded.model, loaded.tokenizers, loaded.content)
+    said = json.loads((written / "generation_config.json").read_text())
+    assert said["renormalize_logits"] is True and said["bad_words_ids"] == generation["bad_words_ids"]
+
+
 def test_scores_are_those_of_the_logits(directory: Path) -> None:
     translator = regard.load(directory, device="cpu")
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory)
@@ -118,6 +165,65 @@ def test_scores_are_those_of_the_logits(directory: Path) -> None:
         logits = model(**source, decoder_input_ids=torch.tensor([[start, *target.tolist()]])).logits[0]
     expected = logits.log_softmax(-1)[range(3), [*target.tolist(), 2]]
     assert translator.score([TEXTS[0]], ["w3 w9"])[0] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+TARGET = "w3 w9 w1 w2"
+
+
+def looked_at(directory: Path, source: str, target: str) -> torch.Tensor:
+    """Their cross-attention (target words, source words), the mean of layers and heads; each word is a token."""
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory, attn_implementation="eager")
+    side = transformers.AutoTokenizer.from_pretrained(directory)
+    inputs = side(source, return_tensors="pt", return_token_type_ids=False)
+    said = [NAMES.index("<unk>" if word == "\ufffd" else word) for word in target.split()]
+    fed = [model.generation_config.decoder_start_token_id, *said[:-1]]
+    with torch.no_grad():
+        maps = model(**inputs, decoder_input_ids=torch.tensor([fed]), output_attentions=True).cross_attentions
+    places = [int((inputs["input_ids"][0] == NAMES.index(word)).nonzero()) for word in source.split()]
+    return torch.stack(maps)[:, 0].mean((0, 1))[:, places]
+
+
+def test_alignments_are_of_the_words(directory: Path) -> None:
+    translator = regard.load(directory, device="cpu")
+    expected = looked_at(directory, TEXTS[0], TARGET).numpy()
+    found = translator.attention(TEXTS[0], TARGET)
+    begin = ["<s>"] if json.loads((directory / "config.json").read_text())["model_type"] == "bart" else []
+    assert found.source_tokens == (*begin, *TEXTS[0].split(), "</s>")
+    assert found.target_tokens == (*TARGET.split(), "</s>")
+    alignment = found.alignment()
+    assert (alignment.source_words, alignment.target_words) == (tuple(TEXTS[0].split()), tuple(TARGET.split()))
+    assert alignment.weights == pytest.approx(expected, abs=1e-5)
+    assert ensemble([translator, translator]).attention(TEXTS[0], TARGET).alignment().weights == pytest.approx(
+        expected, abs=1e-5
+    )
+    # a recording of the same
+    seen = look_at_alignment(readings(TranslatorSubject(translator).record([TEXTS[0]], [TARGET])), Which(), "").shown
+    assert (seen.source_words, seen.target_words) == (alignment.source_words, alignment.target_words)
+    assert seen.weights == pytest.approx(expected, abs=1e-5)
+    # judged against links: its own are all right, and all others all wrong
+    own = links(alignment)
+    others = {(i, j) for i in range(3) for j in range(4)} - own
+    for gold, rate in ((own, 0.0), (others, 1.0)):
+        judged = evaluate(translator, [TEXTS[0]], [TARGET], gold=[(gold, gold)]).alignment
+        assert judged is not None and judged.error_rate == pytest.approx(rate)
+
+
+def test_what_was_translated_points_at_its_source(directory: Path) -> None:
+    translator = regard.load(directory, device="cpu")
+    (one,) = side_by_side([("it", translator)], TEXTS[:1], ["w1"])
+    (said,) = translator.translate(TEXTS[:1], attention=True)
+    assert one.said[0].text == said.text and said.attention is not None
+    expected = looked_at(directory, TEXTS[0], said.text)
+    assert torch.tensor(one.said[0].weights) == pytest.approx(expected, abs=1e-3)
+    assert said.attention.alignment().weights == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_no_place_of_a_single_pair_is_padding(directory: Path) -> None:
+    translator = regard.load(directory, device="cpu")
+    recording = TranslatorSubject(translator).record(TEXTS[:2], [TARGET, "w1"])
+    target, source = recording.tokens("decoder.layers.0.cross")
+    assert [one.padding for one in target] == [(), (False, False, True, True, True)]
+    assert [word.text for word in target[1].words] == ["w1"] and not source[0].padding
 
 
 PROSE = {
@@ -182,3 +288,18 @@ def test_marian_translates_with_its_own_tokenizers(marian: Path) -> None:
     ]
     assert [one.text for one in translator.translate(texts)] == [one.strip() for one in expected]
     assert translator.translate(texts[:1], prefixes=["zwei"])[0].text.startswith("zwei")
+
+
+def test_marian_reads_as_unknown_what_it_lacks(marian: Path) -> None:
+    translator = regard.load(marian, device="cpu")
+    text, target = MARIAN_TEXTS[1], "eine Katze"
+    found = translator.attention(text, target)
+    assert "<unk>" in found.source_tokens and found.source_tokens[-1] == "</s>"
+    for one in MARIAN_TEXTS:
+        source = translator.tokenizers.source
+        assert len(source.text_spans(one)) == len(source.encode(one))
+    recording = TranslatorSubject(translator).record([text], [target])
+    target_tokens, source_tokens = recording.tokens("decoder.layers.0.cross")
+    assert source_tokens[0].texts == found.source_tokens
+    assert target_tokens[0].texts == ("<pad>", *found.target_tokens[:-1]) and not target_tokens[0].padding
+    assert next(score_pairs(translator, [text], [target]))[0].tokens == found.target_tokens

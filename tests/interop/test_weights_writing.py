@@ -28,7 +28,7 @@ from oracles.huggingface_weights import ALL, ENCODER_DECODERS, PAD, batch, make,
 
 V = 41
 DECODING = {"beam": 3, "penalty": "average", "alpha": 0.7, "max_ratio": 2.0}
-FRAME = {"start": 0, "end": 2, "pad": PAD, "source_begin": [], "source_end": 2, "source_pad": PAD}
+FRAME = {"start": 0, "end": 2, "pad": PAD, "begin": 3, "source_begin": [], "source_end": 2, "source_pad": PAD}
 PLAIN = TransformerConfig(V, V, 2, 2, 24, 32, 3, dropout=0.0, max_length=48)
 TRANSFORMERS = {
     "marian": PLAIN,
@@ -48,6 +48,8 @@ GPTS = {
     "gpt2 ": replace(NANO, activation="gelu_tanh", shared=False, norm_epsilon=1e-3),
     "llama": replace(LLAMA, key_heads=2, rotary_base=777.0, norm_epsilon=1e-6),
     "llama ": replace(LLAMA, bias="all", head_width=10, shared=True),
+    "llama  ": replace(LLAMA, rotary_factor=8.0, rotary_original=16, rotary_low=1.5, rotary_high=5.0),
+    "llama   ": replace(LLAMA, rotary_factor=3.0),
     "qwen2": replace(LLAMA, bias="queries_keys_values"),
 }
 BERT = BERTConfig(V, layers=2, width=24, feedforward=40, heads=3, max_length=48, dropout=0.0)

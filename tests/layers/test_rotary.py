@@ -12,7 +12,7 @@ from transformers.models.llama import modeling_llama
 
 from regard.attention import Causal
 from regard.errors import ArgumentError
-from regard.layers import KeysValues, MultiHeadAttention, RotaryPositions, Rotation
+from regard.layers import KeysValues, MultiHeadAttention, RotaryPositions, Rotation, Stretch
 
 
 def normal(*shape: int, seed: int = 1) -> Tensor:
@@ -50,6 +50,34 @@ def test_parity_with_llama(dtype: torch.dtype) -> None:
     for found, wanted in zip((rotation.turn(q), rotation.turn(k)), expected, strict=True):
         assert found.dtype == dtype
         torch.testing.assert_close(found, wanted, atol=4 * tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("original", [None, 64, 8192])
+def test_longer_wavelengths_are_those_of_llama(original: int | None) -> None:
+    """At positions far beyond the original length; with Llama 3.2's numbers some of 32 wavelengths stay."""
+    kind = {"rope_type": "linear", "rope_theta": 500000.0, "factor": 32.0}
+    if original is not None:
+        kind |= {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        kind |= {"original_max_position_embeddings": original}
+    sizes = {"hidden_size": 256, "num_attention_heads": 4, "max_position_embeddings": 131072}
+    config = LlamaConfig(**sizes, rope_parameters=kind)
+    positions = torch.tensor([[0, 1, 63, 8191], [8192, 9000, 131071, 3]])
+    q = normal(2, 4, 4, 64).float()
+    cos, sin = modeling_llama.LlamaRotaryEmbedding(config)(q, positions)
+    expected, _ = modeling_llama.apply_rotary_pos_emb(q, q, cos, sin)
+    found = RotaryPositions(64, 500000.0, Stretch(32.0, original))(positions, torch.float32).turn(q)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    plain = RotaryPositions(64, 500000.0)(positions, torch.float32).turn(q)
+    assert float((plain - expected)[1].abs().max()) > 0.5  # otherwise the equality would prove little
+
+
+def test_which_wavelengths_stay() -> None:
+    frequency = 2 * math.pi * torch.tensor([8.0, 4.0, 2.5, 1.0, 0.1], dtype=torch.float64) / 100  # rounds in 100 steps
+    found = Stretch(10.0, 100, 1.0, 4.0).apply(frequency) / frequency
+    torch.testing.assert_close(found, torch.tensor([1.0, 1.0, 0.55, 0.1, 0.1], dtype=torch.float64))
+    for wrong in ({"factor": 0.0}, {"factor": 2.0, "low": 4.0}):
+        with pytest.raises(ArgumentError, match=r"^Stretch: "):
+            Stretch(**wrong)
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ArgumentError
-from regard.layers import linear_cross_entropy
+from regard.layers import Stretch, linear_cross_entropy
 from regard.models.bert import (
     BERTConfig,
     build_bert,
@@ -59,7 +59,7 @@ def test_sizes(kind: type[TextConfig], field: Field[Any]) -> None:
 @pytest.mark.parametrize(("kind", "field"), of(float), ids=label)
 def test_numbers(kind: type[TextConfig], field: Field[Any]) -> None:
     positive = "positive" in field.metadata
-    assert positive == (field.name in ("norm_epsilon", "rotary_base"))
+    assert positive == field.name.startswith(("norm_epsilon", "rotary_"))
     for wrong in (-0.1, float("nan"), float("inf"), True, "0.1", None, 0.0 if positive else 1.0):
         with pytest.raises(ArgumentError, match=f"^{field.name} is "):
             kind(**{"vocabulary": 50, field.name: wrong})
@@ -73,6 +73,7 @@ def test_numbers(kind: type[TextConfig], field: Field[Any]) -> None:
         ({"width": 9, "heads": 3, "positions": "sinusoidal"}, "width = 9 is odd"),
         ({"width": 9, "heads": 3, "positions": "rotary"}, "heads are 3 wide: rotary positions need an even width"),
         ({"head_width": 5, "positions": "rotary"}, "heads are 5 wide"),
+        ({"rotary_low": 4.0}, "rotary_high = 4.0 is not above rotary_low = 4.0"),
         ({"shared": "all"}, "shared is 'all': expected true or false"),
     ],
 )
@@ -191,3 +192,13 @@ def test_steps_in_half_precision(preset: str) -> None:
     halves = copy.deepcopy(model).bfloat16()
     found, _ = halves.step(tokens[:, 6], halves.start(tokens[:, :6], torch.tensor([6, 4, 6])))
     torch.testing.assert_close(found[::2].float(), exact[::2, 6], atol=0.3, rtol=0.05)
+
+
+def test_a_configuration_that_was_saved_without_longer_wavelengths() -> None:
+    config = GPTConfig.preset("llama-nano", vocabulary=50)
+    saved = {
+        name: value for name, value in asdict(config).items() if name in ("rotary_base", "positions", "vocabulary")
+    }
+    assert GPTConfig(**saved).rotary_factor == 1.0 and build_gpt(config).rotary.stretch is None  # type: ignore[union-attr]
+    longer = build_gpt(GPTConfig.preset("llama-nano", vocabulary=50, rotary_factor=8.0, rotary_original=100))
+    assert longer.rotary is not None and longer.rotary.stretch == Stretch(8.0, 100, 1.0, 4.0)

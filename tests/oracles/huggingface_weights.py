@@ -110,6 +110,29 @@ LANGUAGE_MODELS = {
             "rope_parameters": {"rope_type": "default", "rope_theta": 321.0},
         },
     ),
+    "llama, longer": Case(
+        "LlamaConfig",
+        "LlamaForCausalLM",
+        {
+            **SMALL,
+            **TOKENS,
+            "head_dim": 12,
+            "num_key_value_heads": 2,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 100.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
+    "llama, interpolated": Case(
+        "LlamaConfig",
+        "LlamaForCausalLM",
+        {**SMALL, **TOKENS, "rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}},
+    ),
     "qwen2": Case("Qwen2Config", "Qwen2ForCausalLM", {**SMALL, **TOKENS, "num_key_value_heads": 1}),
 }
 BERTS = {

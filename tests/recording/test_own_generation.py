@@ -292,6 +292,33 @@ def test_tokens_of_a_sequence(tiny_model: TinyModel) -> None:
     assert "".join(tokens.texts[i] for i in tokens.words[1].tokens).endswith("Hund")
 
 
+@pytest.mark.parametrize("start", [JOINT.bos_id, JOINT.pad_id])
+def test_targets_of_a_batch_end_in_padding(start: int) -> None:
+    translator, pad = _translator("transformer"), JOINT.pad_id
+    ids = {"end": JOINT.eos_id, "pad": pad, "source_pad": pad, "source_end": JOINT.eos_id, "source_begin": []}
+    translator = Translator(translator.model, translator.tokenizers, translator.decoding, frame={"start": start, **ids})
+    sources, lengths = torch.tensor([[5, 6, 2], [5, 2, 0], [5, 2, 0]]), torch.tensor([3, 2, 2])
+    fed = torch.tensor([[start, 7, pad, 8], [start, 7, pad, pad], [start, pad, pad, pad]])
+    for keep in (1, "generation"):
+        with torch.no_grad(), record(translator, keep=keep) as recording:
+            translator.model(sources, lengths, fed)
+        target, source = recording.tokens("decoder.layers.1.cross")
+        assert [one.padding for one in target] == [(), (False, False, True, True), (False, True, True, True)]
+        assert [one.padding for one in source] == [(), (False, False, True), (False, False, True)]
+        assert all(one.special[0] for one in target)
+
+
+def test_what_is_said_is_no_padding() -> None:
+    translator = _translator("transformer")
+    with torch.no_grad(), record(translator, keep="generation") as recording:
+        state = translator.model.start(torch.tensor([[5, 2]]), torch.tensor([2]))
+        for token in (JOINT.bos_id, 7, JOINT.pad_id):
+            _, state = translator.model.step(torch.tensor([token]), state)
+        translator.listeners[-1]([0, 0], [[JOINT.bos_id, 7, JOINT.pad_id], [JOINT.bos_id, 7]])
+    known = recording.tokens("decoder.layers.0.cross")[0]
+    assert [one.padding for one in known] == [(), (False, False, True)]
+
+
 def test_words_of_bytes_and_what_is_unknown(tiny_model: TinyModel) -> None:
     translator = load_translator(tiny_model.directory, device="cpu")
     ids = translator.tokenizers.source.encode("你好 one")

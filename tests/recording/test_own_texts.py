@@ -1,5 +1,6 @@
 """Recording GPT and BERT: passes, padding, and generations whose maps are those of reading what was found again."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -107,11 +108,9 @@ def test_sequences_end_in_any_order(seed: int, samples: int) -> None:
     with record(runner, keep="generation") as recording:
         found = runner.generate(PROMPTS, **how)
     lengths = [len(one.tokens) for one in found]
-    assert any(later < sooner for sooner, later in zip(lengths, lengths[1:], strict=False))  # a later one ends first
+    assert any(later < sooner for sooner, later in pairwise(lengths))  # a later one ends first
     known, table = recording.tokens("layers.1.attention")[0], recording["layers.1.attention"].dense()
-    for number, one in enumerate(found):
-        if runner.tokenizer.pad_id in one.ids:  # fresh weights say anything; tokens that say padding count as it
-            continue
+    for number in range(len(found)):
         places = [at for at, gone in enumerate(away(known[number])) if not gone]
         alone = read_again(runner.model, [known[number].ids[at] for at in places])
         near(table[number][:, places][:, :, places], alone["layers.1.attention"].dense()[0])
@@ -134,6 +133,23 @@ def test_a_generation_without_anyone_who_says_what_was_found(tmp_path: Any) -> N
     loaded = load_recording(tmp_path / "r.safetensors")
     near(loaded["layers.1.attention"].dense(), recording["layers.1.attention"].dense())
     assert loaded.tokens("layers.1.attention")[0][1].ids == (*ids, 5, 7, 9)
+
+
+def test_the_symbol_for_padding_is_none_where_it_is_said() -> None:
+    runner = language_model("gpt-nano")
+    pad = runner.tokenizer.pad_id
+    tokens, lengths = torch.tensor([[pad, 5, pad, 6], [5, pad, pad, pad]]), torch.tensor([4, 2])
+    with torch.no_grad(), record(runner) as recording:
+        runner.model(tokens, Padding(lengths))
+    known = recording.tokens("layers.0.attention")[0]
+    assert [one.padding for one in known] == [(), (False, False, True, True)]
+    assert [one.special for one in known] == [(True, False, True, False), (False, True, True, True)]
+    for kind in ENCODERS:
+        encoder = ENCODERS[kind]()
+        with torch.no_grad(), record(encoder) as recording:
+            encoder.model(tokens, lengths=lengths)
+        known = recording.tokens("encoder.layers.0.attention")[0]
+        assert [one.padding for one in known] == [(), (False, False, True, True)]
 
 
 def test_nothing_to_begin_with() -> None:

@@ -1,7 +1,9 @@
 """Exports of directories: what goes where, what is refused, and that a directory is whole or not there."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,9 +89,14 @@ def test_to_huggingface(tiny_model: TinyModel, gpt: Path, bert: Path, tmp_path: 
 
 
 def test_what_goes_to_onnx(recurrent: Path, gpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = []
-    monkeypatch.setattr(onnx, "write_translator", lambda directory, *rest: given.append((directory.name, *rest)))
-    monkeypatch.setattr(onnx, "write_generator", lambda directory, *rest: given.append((directory.name, *rest)))
+    given: list[tuple[Any, ...]] = []
+
+    def keep(directory: Path, *rest: object) -> tuple[str, ...]:
+        given.append((directory.name, *rest))
+        return ()
+
+    monkeypatch.setattr(onnx, "write_translator", keep)
+    monkeypatch.setattr(onnx, "write_generator", keep)
     assert export(recurrent, "onnx", tmp_path / "r").task == "translation"
     assert export(gpt, "onnx", tmp_path / "g").task == "language_modelling"
     (_, model, source, target, specials, decoding), (_, gpt_model, tokenizer, begin, end) = given
@@ -146,9 +153,114 @@ def test_a_directory_of_an_export_is_replaced_and_no_other(
     (tmp_path / "file").write_text("")
     with pytest.raises(ArgumentError, match="exists, and not from an export"):
         export(gpt, "ctranslate2", tmp_path / "file")
-    (out / "export.json").write_text("{")
-    with pytest.raises(ArgumentError, match="not from an export"):
-        export(gpt, "ctranslate2", out)
+    with pytest.raises(ArgumentError, match="file is not a directory"):
+        export(gpt, "ctranslate2", tmp_path / "file" / "in" / "it")
+    for damaged in ("{", "[]", '{"format": "regard export 1", "files": ["README.md"]}'):
+        (out / "export.json").write_text(damaged)
+        with pytest.raises(ArgumentError, match="not from an export"):
+            export(gpt, "ctranslate2", out)
+
+
+def test_what_somebody_put_into_a_directory_of_an_export_stays(gpt: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def refused(name: str, why: str) -> None:
+        with pytest.raises(ArgumentError, match=f"holds {name}, {why}"):
+            export(gpt, "ctranslate2", out)
+
+    export(gpt, "ctranslate2", out)
+    weights = (out / "model.bin").read_bytes()
+    (out / "model.bin").write_bytes(bytes(len(weights)))  # tuned further: the same size, other numbers
+    refused(r"model\.bin", "which has been changed since the export")
+    assert (out / "model.bin").read_bytes() == bytes(len(weights))
+    (out / "model.bin").write_bytes(weights)
+    (out / "empty").mkdir()
+    refused("empty", "which is not from an export")
+    (out / "empty").rmdir()
+    (out / "linked").symlink_to(gpt)
+    refused("linked", "which is not from an export")
+    (out / "linked").unlink()
+    (out / "model.bin").rename(tmp_path / "elsewhere")
+    (out / "model.bin").symlink_to(tmp_path / "elsewhere")
+    refused(r"model\.bin", "which is no plain file")
+    (out / "model.bin").unlink()
+    export(gpt, "ctranslate2", out)  # a file less is nobody's loss
+    assert (out / "model.bin").read_bytes() == weights
+
+
+def test_the_directory_of_the_model_is_never_written_to(
+    gpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "models" / "hf"
+    export(gpt, "huggingface", model)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    (tmp_path / "link").symlink_to(model)
+    for out, why in (
+        (model, "is"),
+        (tmp_path / "link", "is"),
+        (model / "new" / "..", "is"),
+        (model / "inside" / "it", "lies in"),
+        (model.parent, "holds"),
+        (Path("/"), "holds"),
+    ):
+        for origin in (model, tmp_path / "link"):
+            with pytest.raises(ArgumentError, match=f"{why} the directory of the model"):
+                export(origin, "ctranslate2", out, "int8")
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(ArgumentError, match="is the current directory"):
+        export(model, "ctranslate2", Path("."))
+    with pytest.raises(ArgumentError, match=r"\.\. holds the current directory"):
+        export(gpt, "ctranslate2", Path(".."))
+    assert files(here) == set()
+
+
+def test_links_stay_links(gpt: Path, tmp_path: Path) -> None:
+    for name in ("an export", "empty", "missing"):
+        where, link = tmp_path / name, tmp_path / f"{name} link"
+        link.symlink_to(where)
+        if name == "an export":
+            export(gpt, "huggingface", where)
+        if name == "empty":
+            where.mkdir()
+        done = export(gpt, "ctranslate2", link)
+        assert done.directory == link and link.is_symlink() and "model.bin" in files(where)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(ArgumentError, match="circle"):
+        export(gpt, "ctranslate2", tmp_path / "circle")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_older_export_comes_back_if_the_new_one_cannot_take_its_place(
+    error: BaseException, gpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, rename = tmp_path / "out", os.replace
+    export(gpt, "ctranslate2", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def fail(old: Path, new: Path) -> None:
+        if ".tmp-" in Path(old).name and Path(new) == out:
+            raise error
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(type(error)):
+        export(gpt, "huggingface", out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_failed_export_leaves_no_folders_above_it(gpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(directory: Path, *rest: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(ctranslate2, "write_generator", fail)
+    with pytest.raises(OSError, match="full"):
+        export(gpt, "ctranslate2", tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_task_goes_somewhere() -> None:

@@ -13,8 +13,8 @@ import torch
 import regard
 from label_examples import MODEL, classification_recipe, labelled, tagged, tagging_recipe, write_labelled, write_tagged
 from regard.data import train_tokenizer
-from regard.errors import CheckpointError, DataError, RecipeError
-from regard.models.bert import BERTConfig, build_masked_language_model
+from regard.errors import ArgumentError, CheckpointError, DataError, RecipeError
+from regard.models.bert import BERTConfig, build_classifier, build_masked_language_model
 from regard.runs.directory import JOINT, write_model
 from regard.runs.evaluate_labels import evaluate_labelled
 from regard.runs.label_reading import sentence_rows
@@ -305,3 +305,66 @@ def test_other_processes_find_what_the_main_one_prepared(
         problems[0].tokens(problems[0].collate(batch, 0)) for batch in orders[0]
     )
     assert torch.equal(first.real(one)["text"].sum(1), one.texts.lengths)
+
+
+def test_a_begun_run_keeps_its_tokenizer_and_says_what_it_needs(tmp_path: Path) -> None:
+    masked_model(tmp_path / "bert")
+    content = classification_recipe(tmp_path, init_from=str(tmp_path / "bert"), steps=2)
+    content["model"] = {}
+    train(content, tmp_path / "run")
+    kept = (tmp_path / "run" / JOINT).read_bytes()
+    longer = content | {"training": content["training"] | {"steps": 4}}
+    train(longer, tmp_path / "run")  # nothing has changed
+    texts = [f"{text} now" for _, text in labelled(100)]
+    train_tokenizer("word", texts).save(tmp_path / "bert" / JOINT)
+    with pytest.raises(
+        CheckpointError, match=r"bert \(training\.init_from\): its tokenizer is not the one that the run"
+    ):
+        train(longer, tmp_path / "run")
+    assert (tmp_path / "run" / JOINT).read_bytes() == kept
+    shutil.rmtree(tmp_path / "bert")
+    with pytest.raises(
+        CheckpointError, match=r"bert \(training\.init_from\): is not there any more; the run in .*run "
+    ):
+        train(longer, tmp_path / "run")
+
+
+def test_pairs_need_two_segment_types(tmp_path: Path) -> None:
+    rows = [("same", "a\ta"), ("other", "a\tb")] * 6
+    content = classification_recipe(tmp_path, steps=1)
+    write_labelled(tmp_path / "train.tsv", rows)
+    write_labelled(tmp_path / "valid.tsv", rows)
+    content["data"] |= {"label": 1, "text": 2, "second": 3}
+    content["model"]["types"] = 1
+    with pytest.raises(RecipeError, match=r"data\.second = 3: pairs need two segment types, the model has 1"):
+        train(content, tmp_path / "run")
+    config = BERTConfig(vocabulary=320, layers=1, width=16, feedforward=32, heads=2, max_length=20, types=1)
+    tokenizer = train_tokenizer("word", ["a b"])
+    model = Classifier(build_classifier(config, 2).eval(), tokenizer, ["same", "other"])
+    assert len(model.classify(["a b"])) == 1
+    with pytest.raises(ArgumentError, match="number 0 is a pair; this model has one segment type"):
+        model.classify([("a", "b")])
+
+
+@pytest.mark.parametrize(("columns", "expected"), [({}, ""), ({"label": 2, "text": 3}, " --columns 2,3 --header")])
+def test_the_command_that_is_suggested_reads_the_table_as_training_did(
+    tmp_path: Path, columns: dict[str, int], expected: str
+) -> None:
+    content = classification_recipe(tmp_path, steps=1)
+    if columns:
+        for name in ("train.tsv", "valid.tsv"):
+            rows = (tmp_path / name).read_text().splitlines()
+            (tmp_path / name).write_text("id\tlabel\ttext\n" + "".join(f"7\t{row}\n" for row in rows))
+        content["data"] |= {**columns, "header": True}
+    run = Run(parse_recipe(content), tmp_path / "run", lambda text: None)
+    assert run.work.next_commands(Path("x"))[1] == f"regard evaluate x --labelled FILE{expected}"
+
+
+def test_a_budget_too_short_claims_no_directory(tmp_path: Path) -> None:
+    content = classification_recipe(tmp_path)
+    del content["training"]["steps"]
+    short = content | {"training": content["training"] | {"minutes": 1e-6}}
+    with pytest.raises(RecipeError, match=r"training\.minutes = 1e-06: .* or have a smaller validation part$"):
+        train(short, tmp_path / "run")
+    content["training"] |= {"steps": 1, "seed": 4}  # another run
+    train(content, tmp_path / "run")

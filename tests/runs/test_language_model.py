@@ -320,6 +320,17 @@ def test_perplexity_checks_its_arguments(bpe, characters):
         characters.perplexity("T")
     with pytest.raises(ArgumentError, match="expected tokens from 0 to"):
         bpe.perplexity([1, 5000])
+    for ask, message in (
+        (lambda: bpe.perplexity(TEXT, stride=4.5), "stride is 4.5; expected a whole number"),
+        (lambda: bpe.perplexity(TEXT, length="8"), "length is '8'; expected a whole number"),
+        (lambda: bpe.generate("a", max_tokens="a"), "max_tokens is 'a'; expected a whole number"),
+        (lambda: bpe.generate("a", max_tokens=2.5), "max_tokens is 2.5; expected a whole number"),
+        (lambda: bpe.generate(None), "prompts: got None"),
+        (lambda: bpe.generate([1]), "prompt 0: got 1, expected text"),
+        (lambda: bpe.score(["a", None]), "texts: got None, expected text"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            ask()
 
 
 @pytest.mark.parametrize("begin", [True, False])

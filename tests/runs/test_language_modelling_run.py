@@ -10,14 +10,17 @@ import pytest
 import torch
 from torch import nn
 
+import regard
 from regard.errors import DataError, RecipeError
 from regard.models.gpt import GPTConfig, build_gpt
 from regard.runs.directory import read_config, read_joint_tokenizer
+from regard.runs.evaluate_text import evaluate_text
+from regard.runs.language_model import LanguageModel
 from regard.runs.recipes import open_recipe, parse_recipe
 from regard.runs.train import Outcome, Run
 from regard.runs.work.language_modelling import LanguageModelling, bytes_of, greedy_tokens, open_language_modelling
 from regard.training import unpack_weights
-from runs.text_examples import language_recipe, place_of, write_text
+from runs.text_examples import language_recipe, place_of, sentences, write_text
 
 
 def train(content: dict[str, Any], out: Path, **listeners: Any) -> tuple[Outcome, list[str]]:
@@ -216,3 +219,47 @@ def test_events_and_result_have_the_metrics(tmp_path: Path) -> None:
     assert set(result["validation"]) == {"loss", "perplexity", "bits_per_byte"}
     assert result["target_tokens"] == 4 * 8 * 16
     assert any(type(event).__name__ == "AttentionMeasured" for event in told)
+
+
+@pytest.mark.parametrize("layout", ["stream", "packed"])
+@pytest.mark.parametrize("document", ["line", "paragraph"])
+def test_evaluation_reads_documents_as_validation_did(tmp_path: Path, layout: str, document: str) -> None:
+    between = "\n" if document == "line" else "\n\n"
+    for name, seed in (("text.txt", 1), ("valid.txt", 2)):
+        (tmp_path / name).write_text(between.join(sentences(150, seed)) + "\n", "utf-8")
+    content = language_recipe(tmp_path, valid_text="valid.txt", layout=layout, document=document)
+    outcome, _ = train(content, tmp_path / "run")
+    assert read_config(tmp_path / "run").content["document"] == document
+    assert read_config(tmp_path / "run").content["layout"] == layout
+    model = regard.load(tmp_path / "run")
+    assert isinstance(model, LanguageModel)
+    text = (tmp_path / "valid.txt").read_text("utf-8")
+    found = evaluate_text(model, text, stride=None if layout == "packed" else 16)  # a line has room in a row
+    assert found.figures.loss == pytest.approx(outcome.metrics["loss"], rel=1e-5)
+    assert found.figures.bits_per_byte == pytest.approx(outcome.metrics["bits_per_byte"], rel=1e-5)
+    assert (found.documents, found.document, found.closed, found.notes) == (150, document, True, ())
+    assert f"150 {document}s" in "\n".join(found.lines())
+    whole = evaluate_text(model, text, document="file")
+    assert whole.figures.loss > found.figures.loss and document in whole.notes[0]
+
+
+def test_documents_longer_than_a_row_are_evaluated_as_validated(tmp_path: Path) -> None:
+    rows = [" ".join(sentences(1 + number % 5, number)) for number in range(60)]
+    (tmp_path / "text.txt").write_text("\n".join(rows), "utf-8")
+    content = language_recipe(tmp_path, layout="packed", document="line")
+    outcome, _ = train(content, tmp_path / "run")
+    model: Any = regard.load(tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "data.json").read_text())["valid_documents"]
+    found = evaluate_text(model, "\n".join(rows[-kept:]), stride=16)
+    assert found.figures.loss == pytest.approx(outcome.metrics["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["stream", "packed"])
+def test_of_short_documents_a_half_is_shown(tmp_path: Path, layout: str) -> None:
+    found = work(tmp_path, document="line", layout=layout)
+    validator = found.validator(found.build())
+    validator(0)
+    before, after = validator.shown()[0].split("│")
+    ids = found.corpus.tokens.valid[0][:-1].tolist()
+    assert before == found.corpus.tokenizer.text_of(ids[: len(ids) // 2]).decode()
+    assert after

@@ -151,3 +151,22 @@ def test_tokens_are_named_for_recordings() -> None:
     assert tokens.padding == (False,) * (len(ids) - 1) + (True,)
     assert [word.text for word in tokens.words] == ["see", "the", "today"]
     assert all(place not in word.tokens for word in tokens.words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "piece", "expected"),
+    [
+        ("bpe", "see the [MASK] a", "e", "see thee a"),
+        ("bpe", "see the[MASK]", "▁", "see the "),
+        ("word", "see the[MASK] (a", "cat", "see the cat (a"),
+        ("word", "see ([MASK]", "cat", "see (cat"),
+        ("word", "[MASK] is", "cat", "cat is"),
+        ("char", "a [MASK]t", "c", "a ct"),
+    ],
+)
+def test_a_filled_text_is_what_the_tokens_say(kind: str, text: str, piece: str, expected: str) -> None:
+    found = masked(kind)
+    token = next(one.token for one in found.fill(text, 10**6)[0] if one.piece == piece)
+    assert found.filled(text, [token]) == expected
+    with pytest.raises(ArgumentError, match="tokens: got 2 for 1 gaps"):
+        found.filled(text, [token, token])

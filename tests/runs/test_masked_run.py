@@ -151,7 +151,8 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"masking\.masked \+ masking\.random = 1\.1: expected 1 or less"):
         parse_recipe(content)
     (tmp_path / "text.txt").write_text("\n".join(sentences(12, 1)))
-    with pytest.raises(DataError, match=r"the text has \d+ tokens, fewer than one row"):  # the held-out part
+    why = r"the validation text \(data\.held_out = 0\.1\): .* \d+ tokens, fewer than one row of data\.length = 16 needs"
+    with pytest.raises(DataError, match=why):
         recipe: Any = parse_recipe(masked_recipe(tmp_path))
         open_masked_language_modelling(recipe, place_of(tmp_path / "run"))
 

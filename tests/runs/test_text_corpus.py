@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from regard.data import train_tokenizer
 from regard.errors import DataError, RecipeError
 from regard.files import write_text as write_file
 from regard.runs.directory import JOINT
+from regard.runs.recipes import parse_recipe
 from regard.runs.text_corpus import TextCorpus, open_text_corpus
 from regard.runs.text_recipes import StreamDataRecipe, TextTokenizerRecipe
-from runs.text_examples import place_of, write_text
+from regard.runs.train import Run
+from runs.text_examples import language_recipe, place_of, write_text
 
 SILENT = {"say": lambda words: None}
 
@@ -81,6 +84,50 @@ def test_what_changed_is_prepared_anew_or_refused(tmp_path: Path, change: dict[s
     second = corpus(tmp_path, place={"say": said.append}, **change)
     assert said[0].startswith("preparing the text anew")
     assert first.facts["sha256"] != second.facts["sha256"]
+
+
+def test_a_run_goes_on_with_its_own_text_again(tmp_path: Path) -> None:
+    """Without what was prepared, another text is prepared first, found to be another, and must not stay for ever."""
+    write_text(tmp_path)
+    content = language_recipe(tmp_path)
+    content["training"] |= {"steps": 2, "validate_every": 1}
+
+    def run() -> Run:
+        return Run(parse_recipe(content), tmp_path / "run", lambda words: None)
+
+    run().train()
+    shutil.rmtree(tmp_path / "run" / "prepared")
+    write_text(tmp_path, 299)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"the data have changed since the run in .* began"):
+            run()
+    write_text(tmp_path)
+    first = run().work.facts
+    assert first == run().work.facts
+    write_text(tmp_path, 299)
+    with pytest.raises(DataError, match=r"the data have changed since the run began: .*text\.txt has changed"):
+        run()
+
+
+def test_a_text_that_is_gone_is_not_needed_again(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    names: list[str] = ["tex*.txt"]
+    first = corpus(tmp_path, text=names)
+    (tmp_path / "text.txt").unlink()
+    said: list[str] = []
+    again = corpus(tmp_path, place={"begun": True, "say": said.append}, text=names)
+    assert again.facts == first.facts and "text.txt is no longer there" in said[0]
+
+
+def test_a_manifest_that_lacks_something_is_damaged(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    corpus(tmp_path)
+    path = tmp_path / "run" / "prepared" / "manifest.json"
+    whole = json.loads(path.read_text())
+    for key in ("files", "dtype", "parts", "settings", "sources", "tokenizer", "trained"):
+        path.write_text(json.dumps({name: value for name, value in whole.items() if name != key}))
+        with pytest.raises(DataError, match=f"damaged: has no '{key}'"):
+            corpus(tmp_path, place={"begun": True})
 
 
 def test_a_shared_folder_is_not_replaced(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_cannot_be_started_from(tmp_path: Path) -> None:
     content["data"]["length"] = 64
     with pytest.raises(RecipeError, match=r"data\.length = 64 needs as many positions, but model\.max_length = 32"):
         run(content, tmp_path, gpt)
-    with pytest.raises(CheckpointError, match="nowhere"):
+    with pytest.raises(CheckpointError, match=r"nowhere \(training\.init_from\): no such directory"):
         run(content, tmp_path, tmp_path / "nowhere")
 
 

@@ -6,10 +6,12 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from regard.errors import RecipeError
 from regard.models.bert import BERTConfig
 from regard.models.config import TextConfig
 from regard.models.gpt import GPTConfig
 from regard.runs import text_recipes
+from regard.runs.recipes import parse_recipe
 from regard.runs.sections import Section
 from regard.runs.text_recipes import BERTRecipe, GPTRecipe, LanguageModellingRecipe, MaskedModellingRecipe
 
@@ -54,3 +56,9 @@ def test_a_smallest_recipe() -> None:
     masked = MaskedModellingRecipe.model_validate({"data": {"text": ["a.txt", "b.txt"], "layout": "pairs"}})
     assert (masked.masking.share, masked.masking.masked, masked.masking.random) == (0.15, 0.8, 0.1)
     assert masked.prepared_folder() is None
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63])
+def test_a_seed_has_room_in_what_draws(seed: int) -> None:
+    with pytest.raises(RecipeError, match=r"training\.seed"):
+        parse_recipe({"task": "language_modelling", "data": {"text": "a.txt"}, "training": {"seed": seed}})

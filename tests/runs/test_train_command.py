@@ -131,6 +131,31 @@ def test_init_from_starts_with_the_other_models_weights(text: Path) -> None:
         torch.testing.assert_close(tensor, weights(text)[name], atol=1e-6, rtol=1e-5)
 
 
+def test_init_from_a_model_for_another_task_is_refused_at_once(text: Path) -> None:
+    (text / "other").mkdir()
+    content = {"format": 1, "task": "classification", "model": {"name": "bert"}, "labels": ["a", "b"]}
+    (text / "other" / "config.json").write_text(json.dumps(content))
+    result = train(text, "--init-from", str(text / "other"), out="next")
+    assert isinstance(result.exception, RegardError)
+    assert "config.json: a model for classification: expected one for translation" in str(result.exception)
+    assert not (text / "next").exists()
+
+
+def test_columns_are_refused_for_plain_text(text: Path) -> None:
+    command = ["train", "--text", str(text / "a.en"), "--columns", "9,17", "--out", str(text / "run")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, RegardError)
+    assert "--columns is for --pairs" in str(result.exception)
+
+
+def test_a_budget_too_short_for_validation_says_what_to_lower(text: Path) -> None:
+    result = train(text, settings=["training.minutes=1e-6"])
+    assert isinstance(result.exception, RegardError)
+    assert str(result.exception).endswith("or have less validated (training.validation_sentences)")
+    assert not (text / "run" / "recipe.toml").exists()
+    assert train(text, settings=["training.steps=1", "training.seed=7"]).exit_code == 0
+
+
 def test_separate_tokenizers(text: Path) -> None:
     both = ['tokenizer.source={kind="word"}', 'tokenizer.target={kind="char"}', "training.steps=2"]
     result = train(text, settings=both)

@@ -28,6 +28,7 @@ from regard.decoding import (
 from regard.errors import ArgumentError, CheckpointError
 from regard.layers import MultiHeadAttention
 from regard.models.transformer import TransformerConfig, build_transformer
+from regard.recording import record
 from regard.runs.directory import Tokenizers
 from regard.runs.ensembles import ensemble
 from regard.runs.jobs import EXTRA_LENGTH
@@ -256,6 +257,36 @@ def test_words_of_attention_are_those_of_the_text(deep: Translator) -> None:
         assert all(groups)
 
 
+def test_what_stands_in_front_of_a_source_is_no_part_of_its_words(deep: Translator) -> None:
+    own = deep.specials
+    ids = {"start": own.pad, "end": 7, "pad": own.pad, "source_pad": own.source_pad, "source_end": 9}
+    begin = (own.bos, 8)
+    framed = Translator(deep.model, deep.tokenizers, DECODING, frame={**ids, "source_begin": [*begin]})
+    source, target = "today one cat sleeps", "heute zwei Katzen"
+    read = [*begin, *deep.tokenizers.source.encode(source), 9]
+    said = [*deep.tokenizers.target.encode(target), 7]
+    found = framed.attention(source, target)
+    assert list(found.source_tokens) == deep.tokenizers.source.pieces(read)
+    assert list(found.target_tokens) == deep.tokenizers.target.pieces(said)
+    with torch.no_grad(), record(deep.model) as maps:
+        deep.model(torch.tensor([read]), torch.tensor([len(read)]), torch.tensor([[own.pad, *said[:-1]]]))
+    weights = torch.stack([maps[f"decoder.layers.{i}.cross"].dense()[0] for i in range(3)]).mean((0, 1))  # (T, S)
+    assert weights.shape == (len(found.target_tokens), len(found.source_tokens))
+    places = {"source": [], "target": []}
+    for side, text, first in (("source", source, len(begin)), ("target", target, 0)):
+        spans = (deep.tokenizers.source if side == "source" else deep.tokenizers.target).text_spans(text)
+        for start, stop in split_words(text):
+            places[side].append([first + i for i, (a, b) in enumerate(spans) if a < stop and start < b])
+    alignment = found.alignment()
+    for j, rows in enumerate(places["target"]):
+        for i, columns in enumerate(places["source"]):
+            wanted = weights[rows][:, columns].sum(1).mean()
+            assert float(alignment.weights[j, i]) == pytest.approx(float(wanted), abs=1e-6)
+    plain = deep.attention(source, target)  # and without
+    assert plain.source_words[1] == [[i - len(begin) for i in group] for group in found.source_words[1]]
+    assert plain.target_words == found.target_words
+
+
 def test_translate_with_attention_keeps_maps(double: Translator) -> None:
     found = double.translate(["two dogs", ""], attention=True)
     assert found[1].attention is None
@@ -410,6 +441,15 @@ def test_an_ensemble_is_the_mean_of_its_members(tokenizers: Tokenizers, deep: Tr
 def test_members_of_an_ensemble_have_the_same_tokenizers(deep: Translator, tiny_model) -> None:
     with pytest.raises(ArgumentError, match="model 2 has another source tokenizer than model 1"):
         ensemble([deep, load_translator(tiny_model.directory, device="cpu")])
+    own = deep.specials
+    ids = {"start": own.bos, "end": own.eos, "pad": own.pad, "source_pad": own.source_pad, "source_end": own.source_eos}
+    framed = Translator(deep.model, deep.tokenizers, DECODING, frame={**ids, "source_begin": [own.bos]})
+    with pytest.raises(ArgumentError, match="model 2 has other special tokens around texts"):
+        ensemble([deep, framed])
+    assert ensemble([framed, framed]).specials == framed.specials
+    assert [one.text for one in ensemble([framed, framed]).translate(TEXTS)] == [
+        one.text for one in framed.translate(TEXTS)
+    ]
     with pytest.raises(ArgumentError, match="no translators"):
         ensemble([])
     with pytest.raises(ArgumentError, match="2 translators and 1 weights"):

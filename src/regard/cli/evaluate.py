@@ -24,6 +24,7 @@ from regard.cli.options import (
     print_json,
     progress,
 )
+from regard.data.documents import Unit
 from regard.errors import ArgumentError
 from regard.files import write_json
 from regard.runs.evaluate_labels import evaluate_labelled
@@ -74,14 +75,23 @@ def evaluate(
         Path | None, typer.Option(help="Also write the translations, one a line.", rich_help_panel=TRANSLATION)
     ] = None,
     text: Annotated[
-        Path | None, typer.Option(help="A text file to be predicted, as one text (.gz too).", rich_help_panel=TEXT)
+        Path | None,
+        typer.Option(help="A text file to be predicted (.gz too, - is standard input).", rich_help_panel=TEXT),
+    ] = None,
+    document: Annotated[
+        Unit | None,
+        typer.Option(
+            help="What a document of it is: file, line, or paragraph (blank lines part them); if not given, what "
+            "it was in training, or the file.",
+            rich_help_panel=TEXT,
+        ),
     ] = None,
     stride: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Tokens that the window moves on: each is predicted once, with --context less this before it at "
-            "least; half the context if not given.",
+            help="Tokens that the window moves on: each token is predicted once, with more before it than --context "
+            "less this; half the context if not given.",
             rich_help_panel=TEXT,
         ),
     ] = None,
@@ -124,6 +134,9 @@ def evaluate(
     Ney's (2003). A source that is too long for the model counts with an empty translation and is named in the notes.
 
     Language models: perplexity of a token, which depends on the tokenizer, and bits per byte, which doesn't.
+    Documents are read as in training, if the model's directory says how: packed ones each from its own beginning, those
+    of a stream one after another, with the <eos> that closes each. Else the file is one text, or --document says what
+    is judged by itself.
 
     Classifiers and taggers: accuracy, and F1 of each class; of taggers with B- and I- tags, F1 of whole entities.
     """
@@ -142,6 +155,23 @@ def evaluate(
         raise ArgumentError(f"{model}: a model for {opened.task}: its validation while it trains is all there is")
     if [option for option, there in given.items() if there] != [wanted]:
         raise ArgumentError(f"{model} is a model for {opened.task}: it is judged on {wanted}, and on nothing else")
+    others: dict[str, tuple[bool, tuple[type, ...]]] = {  # whether it is given, and for what it is
+        "--columns": (columns is not None, (Translator, Classifier, Tagger)),
+        "--alignments": (alignments is not None, (Translator,)),
+        "--categories": (categories is not None, (Translator,)),
+        "--beam": (beam is not None, (Translator,)),
+        "--tokenize": (tokenize != "auto", (Translator,)),
+        "--moses": (moses is not None, (Translator,)),
+        "--limit": (limit is not None, (Translator,)),
+        "--out": (out is not None, (Translator,)),
+        "--document": (document is not None, (LanguageModel,)),
+        "--stride": (stride is not None, (LanguageModel,)),
+        "--context": (context is not None, (LanguageModel,)),
+        "--header": (header, (Classifier,)),
+    }
+    wrong = [option for option, (there, kinds) in others.items() if there and not isinstance(runner, kinds)]
+    if wrong:
+        raise ArgumentError(f"{', '.join(wrong)}: not for a model for {opened.task}, which {model} is")
     found: Any
     match runner:
         case Translator():
@@ -153,6 +183,7 @@ def evaluate(
                 found = evaluate_text(
                     runner,
                     read_text(text),
+                    document=document,
                     stride=stride,
                     length=context,
                     progress=lambda done, total: report("predicting", done, total),

@@ -52,11 +52,14 @@ def export(
     graphs that say one token at a time with a cache, for ONNX Runtime and other engines; it takes a minute.
 
     Beside the model lies its tokenizer, as a file of the `tokenizers` library, and for ctranslate2 and onnx a README
-    with a program that runs it. A directory that an export has made is replaced; any other that holds something is left
+    with a program that runs it, by the model's defaults of decoding; a note says which of them the program doesn't
+    have. A directory that an export has made is replaced; any other that holds something, a changed file too, is left
     alone.
     """
     place = Path(f"{model.resolve() if model.name in ('', '..') else model}-{to.value}") if out is None else out
     done = write(model, to.value, place, precision.value)
+    for note in done.notes:
+        say(f"note: {note}", quiet)
     if as_json:
         print_json(done.to_json())
         return

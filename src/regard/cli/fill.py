@@ -67,7 +67,7 @@ def fill(
     write_gaps = _json if as_json else _numbered if file is not None else _plain
     if text is not None:
         found = masked.fill(text, top)
-        write_lines(out, lambda write: write(write_gaps(1, text, found)))
+        write_lines(out, lambda write: write(write_gaps(masked, 1, text, found)))
         return
     assert file is not None
     name, problems = display_name(file), 0
@@ -83,7 +83,7 @@ def fill(
                     if as_json:
                         write(json_line({"line": number, "text": line, "gaps": [], "error": gaps}))
                 else:
-                    write(write_gaps(number, line, gaps))
+                    write(write_gaps(masked, number, line, gaps))
                 number += 1
 
     write_lines(out, produce)
@@ -113,32 +113,33 @@ def _answers(masked: MaskedModel, lines: list[str], top: int) -> Iterator[tuple[
         yield line, why if why is not None else next(good)
 
 
-def _plain(number: int, text: str, gaps: list[list[Candidate]]) -> str:
-    blocks = ["".join(f"{row}\n" for row in rows) for rows in _rows(text, gaps)]
+def _plain(masked: MaskedModel, number: int, text: str, gaps: list[list[Candidate]]) -> str:
+    blocks = ["".join(f"{row}\n" for row in rows) for rows in _rows(masked, text, gaps)]
     return "\n".join(blocks)
 
 
-def _numbered(number: int, text: str, gaps: list[list[Candidate]]) -> str:
-    return "".join(f"{number}\t{gap}\t{row}\n" for gap, rows in enumerate(_rows(text, gaps), start=1) for row in rows)
+def _numbered(masked: MaskedModel, number: int, text: str, gaps: list[list[Candidate]]) -> str:
+    return "".join(
+        f"{number}\t{gap}\t{row}\n" for gap, rows in enumerate(_rows(masked, text, gaps), start=1) for row in rows
+    )
 
 
-def _rows(text: str, gaps: list[list[Candidate]]) -> list[list[str]]:
+def _rows(masked: MaskedModel, text: str, gaps: list[list[Candidate]]) -> list[list[str]]:
     return [
         [
-            f"{one.probability:.4f}\t{one_line(one.text)}\t{one_line(_with(text, gaps, place, one))}"
+            f"{one.probability:.4f}\t{one_line(one.text)}\t{one_line(_with(masked, text, gaps, place, one))}"
             for one in candidates
         ]
         for place, candidates in enumerate(gaps)
     ]
 
 
-def _with(text: str, gaps: list[list[Candidate]], place: int, one: Candidate) -> str:
+def _with(masked: MaskedModel, text: str, gaps: list[list[Candidate]], place: int, one: Candidate) -> str:
     """The text with a candidate in a gap, and the best ones in the others."""
     chosen = [one if number == place else candidates[0] for number, candidates in enumerate(gaps)]
-    parts = text.strip().split(MASK)
-    return "".join(part + candidate for part, candidate in zip(parts, [*(c.text for c in chosen), ""], strict=True))
+    return masked.filled(text, [candidate.token for candidate in chosen])
 
 
-def _json(number: int, text: str, gaps: list[list[Candidate]]) -> str:
+def _json(masked: MaskedModel, number: int, text: str, gaps: list[list[Candidate]]) -> str:
     fields = [[vars(one) for one in candidates] for candidates in gaps]
     return json_line({"line": number, "text": text, "gaps": fields})

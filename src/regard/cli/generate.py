@@ -1,5 +1,6 @@
 """`regard generate`: a language model goes on from a prompt."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +51,8 @@ def generate(
     stop: Annotated[
         list[str] | None,
         typer.Option(
-            help="End before this string, wherever tokens begin and end in it; \\n in it is a line end. Repeatable."
+            help="End before this string, wherever tokens begin and end in it; \\n in it is a line end, and two "
+            "backslashes are one. Repeatable."
         ),
     ] = None,
     temperature: Annotated[
@@ -84,6 +86,7 @@ def generate(
     seed: Annotated[
         int | None,
         typer.Option(
+            min=0,
             help="Sample n of a prompt follows from the model, the prompt, n and this number; 1 if not given.",
             rich_help_panel=SAMPLING,
         ),
@@ -255,8 +258,8 @@ def _how(
 
 
 def _unescaped(text: str) -> str:
-    """A string of the command line with its \\n as line ends."""
-    return text.replace("\\n", "\n")
+    """A string of the command line with its \\n as line ends, and its double backslashes as single ones."""
+    return re.sub(r"\\[n\\]", lambda found: "\n" if found[0] == r"\n" else "\\", text)
 
 
 def _open(directory: Path, device: str, threads: int | None) -> LanguageModel:

@@ -79,6 +79,10 @@ def train(
     files = {"source": source, "target": target, "pairs": pairs, "valid_source": valid_source}
     files |= {"valid_target": valid_target, "valid_pairs": valid_pairs}
     if text:
+        if columns is not None:
+            raise RecipeError(
+                "--columns is for --pairs; with --text, give --set data.column=NAME (of a .jsonl, .parquet, …)"
+            )
         chosen = _recipe_from_text(recipe, files, text, settings or [], data)
     else:
         chosen = recipe_from_options(recipe, files, columns, settings or [], data)

@@ -6,9 +6,12 @@
 | any other file                         | plain text: the whole file, each line, or what blank lines part  |
 
 Plain text is UTF-8, compressed or not; `\\r\\n` becomes `\\n`, and a byte-order mark is removed. Documents of nothing
-but white space are left out. Text is given in pieces, so that a file needs no more memory than a part of it.
+but white space are left out. Text is given in pieces, so that a file needs no more memory than a part of it;
+where lines or paragraphs are documents, than a few times the longest of them.
 """
 
+import fnmatch
+import glob
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -94,9 +97,7 @@ class TextFile(DocumentReader):
 
     def pieces(self) -> Iterator[Piece]:
         """See `DocumentReader.pieces`."""
-        texts = text_blocks(self.path)
-        documents = _whole(texts) if self.unit == "file" else _parted(texts, self.unit == "paragraph")
-        return _not_empty(documents, self.name)
+        return _not_empty(_pieces(text_blocks(self.path), self.unit), self.name)
 
 
 @dataclass(frozen=True)
@@ -134,27 +135,28 @@ class TextColumn(DocumentReader):
 
 
 def open_documents(
-    folder: Path, names: str | Sequence[str], unit: Unit = "file", column: str | int = "text"
+    folder: Path,
+    names: str | Sequence[str],
+    unit: Unit = "file",
+    column: str | int = "text",
+    known: Sequence[Path] = (),
 ) -> list[DocumentReader]:
     """Choose readers for files of running text; nothing is read yet.
 
     Args:
         folder: what the names are relative to.
-        names: files, or patterns such as `part-*.txt`, whose files are taken in the order of their names.
+        names: files, or patterns such as `part-*.txt`, whose files are taken in the order of their names. What is
+            there under just such a name is that file, not a pattern.
         unit: what a document of a plain text file is: "file", "line" or "paragraph".
         column: where the text is in a table: a name, or a number from 1 (`.tsv`, and `.csv` without a header).
+        known: files that were there once, in their order: those of them are meant by a pattern that finds nothing.
 
     Raises:
         DataError: a pattern that no file has, or a column of the wrong kind.
     """
     paths: list[Path] = []
     for name in [names] if isinstance(names, str) else names:
-        found = [folder / name]
-        if any(character in name for character in "*?["):
-            found = sorted(folder.glob(name))
-            if not found:
-                raise DataError(f"{folder / name}: no file has such a name")
-        paths += found
+        paths += _named(folder, name, known)
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise DataError(f"{twice}: is given twice")
@@ -174,9 +176,9 @@ def text_blocks(path: Path) -> Iterator[str]:
             data = rest + data
             cut_at = data.rfind(b"\n") + 1
             if cut_at == 0 and len(data) > 4 * _READ:  # a line without end: anywhere between two characters
-                cut_at = len(data) - 1
-                while data[cut_at] & 0xC0 == 0x80 or data[cut_at - 1] == 0x0D:
-                    cut_at -= 1
+                cut_at = len(data) - 1  # a "\r" at the end, before what may be "\n", stays with what follows
+                for _ in range(3):  # bytes of a character after its first; a fourth is found out when it is decoded
+                    cut_at -= data[cut_at] & 0xC0 == 0x80
             rest = data[cut_at:]
             if cut_at:
                 yield _decoded(data[:cut_at], name, number)
@@ -216,6 +218,31 @@ def grouped(pieces: Iterable[Piece], size: int = _READ) -> Iterator[list[Piece]]
         yield block
 
 
+def split_documents(text: str, unit: Unit) -> list[str]:
+    """The documents of a text, as they are read from a file that has it; none if there is nothing but white space."""
+    documents, parts = list[str](), list[str]()
+    for piece, last in _pieces(iter([text]), unit):
+        parts.append(piece)
+        if last:
+            documents.append("".join(parts))
+            parts = []
+    return [document for document in documents if document.strip()]
+
+
+def _named(folder: Path, name: str, known: Sequence[Path]) -> list[Path]:
+    """The files of a name or a pattern."""
+    path = folder / name
+    if not any(character in name for character in "*?[") or path.exists():
+        return [path]
+    names = glob.glob(name, root_dir=folder, recursive=True, include_hidden=True)
+    if found := sorted(folder / one for one in names):
+        return found
+    pattern = str(Path(glob.escape(str(folder))) / name).replace("**/", "*")
+    if found := [one for one in known if fnmatch.fnmatchcase(str(one), pattern)]:
+        return found
+    raise DataError(f"{path}: no file has such a name")
+
+
 def _reader(path: Path, unit: Unit, column: str | int) -> DocumentReader:
     name = path.name
     plain = next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
@@ -247,6 +274,11 @@ def _decoded(data: bytes, name: str, number: int) -> str:
         decode_line(data[start:].split(b"\n", 1)[0], name, number + lines)
         raise AssertionError("unreachable") from error
     return text.replace("\r\n", "\n") if "\r" in text else text
+
+
+def _pieces(texts: Iterator[str], unit: Unit) -> Iterator[Piece]:
+    """The documents of a text that comes in blocks."""
+    return _whole(texts) if unit == "file" else _parted(texts, unit == "paragraph")
 
 
 def _whole(texts: Iterator[str]) -> Iterator[Piece]:

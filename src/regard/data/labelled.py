@@ -114,9 +114,9 @@ def read_labelled(
             the message names file and line.
         MissingExtraError: a library that reads this kind of file is not installed.
     """
-    named = _by_name(path)
-    label = label if label is not None else "label" if named else 1
-    text = text if text is not None else "text" if named else 2
+    usual = default_columns(path)
+    label = label if label is not None else usual[0]
+    text = text if text is not None else usual[1]
     columns = [label, text] if second is None else [label, text, second]
     if len({type(column) for column in columns}) > 1:
         raise ArgumentError(f"columns: got {columns}, expected numbers from 1 or names, not both")
@@ -142,6 +142,11 @@ def read_labelled(
     return LabelledTexts(str(path), tuple(lines), tuple(texts), tuple(labels), empty)
 
 
+def default_columns(path: Path) -> tuple[Column, Column]:
+    """The columns of labels and of texts of a table, where none are given."""
+    return ("label", "text") if _by_name(path) else (1, 2)
+
+
 def _rows(path: Path, label: Column, text: Column) -> Iterator[Row]:
     columns = [label, text]
     return open_reader(path.parent, pairs=path.name, columns=columns, whole_numbers=True).rows()  # type: ignore[arg-type]
@@ -149,8 +154,12 @@ def _rows(path: Path, label: Column, text: Column) -> Iterator[Row]:
 
 def _by_name(path: Path) -> bool:
     """Whether the columns of a table usually have names."""
-    plain = next((path.name.removesuffix(end) for end in SUFFIXES if path.name.endswith(end)), path.name)
-    return path.is_dir() or Path(plain).suffix.lower() in _TABULAR
+    return path.is_dir() or Path(_plain(path.name)).suffix.lower() in _TABULAR
+
+
+def _plain(name: str) -> str:
+    """The name of a file without that of its compression."""
+    return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
 
 
 def read_tagged(path: Path | str, word: int | None = None, tag: int | None = None) -> TaggedSentences:
@@ -172,7 +181,7 @@ def read_tagged(path: Path | str, word: int | None = None, tag: int | None = Non
     """
     if any(column is not None and column < 1 for column in (word, tag)):
         raise ArgumentError(f"columns: got word {word}, tag {tag}, expected numbers from 1")
-    universal = str(path).removesuffix(".gz").endswith(".conllu")
+    universal = _plain(str(path)).endswith(".conllu")
     word, tag = word or (2 if universal else 1), tag or (4 if universal else None)
     name = display_name(path)
     sentences: list[list[tuple[int, str, str]]] = [[]]

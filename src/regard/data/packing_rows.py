@@ -68,13 +68,14 @@ class StreamRows:
     epoch, but for fewer than `length`, in other places each time.
     """
 
-    def __init__(self, rows: TokenRows, length: int, seed: int) -> None:
+    def __init__(self, rows: TokenRows, length: int, seed: int, around: int = 0) -> None:
         """Cut documents into rows.
 
         Args:
             rows: the documents, each closed by <eos>.
             length: places of a row.
             seed: of the cuts.
+            around: places that `data.length` has besides, for messages.
 
         Raises:
             DataError: the text is shorter than one row.
@@ -85,8 +86,8 @@ class StreamRows:
         self._count = len(rows.tokens) // length
         if self._count == 0:
             raise DataError(
-                f"the text has {len(rows.tokens):,} tokens, fewer than one row of data.length = {length}: "
-                "lower data.length, or give more text"
+                f"the text has {len(rows.tokens):,} tokens, fewer than one row of data.length = {length + around} "
+                "needs: lower data.length, or give more text"
             )
 
     def __len__(self) -> int:

@@ -149,6 +149,8 @@ def read_text_manifest(folder: Path) -> dict[str, Any] | None:
         raise damaged(path, str(error)) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
         raise damaged(path, f"not the manifest of a {FORMAT} store of version {VERSION}")
+    if missing := {"dtype", "parts", "files"} - content.keys():
+        raise damaged(path, f"has no {min(missing)!r}")
     return content
 
 

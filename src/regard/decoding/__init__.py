@@ -15,7 +15,15 @@ from regard.decoding.limits import Limits
 from regard.decoding.penalties import GNMT, Average, LengthPenalty, NoPenalty
 from regard.decoding.prompted import Prompted, Reader
 from regard.decoding.protocol import StepModel
-from regard.decoding.rules import Forbidden, ForcedPrefix, NoRepeatNgram, RepetitionPenalty, Rule, Ruled
+from regard.decoding.rules import (
+    Forbidden,
+    ForcedPrefix,
+    NoRepeatNgram,
+    Renormalized,
+    RepetitionPenalty,
+    Rule,
+    Ruled,
+)
 from regard.decoding.said import Said
 from regard.decoding.sampling import Sampling, sample
 from regard.decoding.search import Beam, Greedy, Search, Stepwise
@@ -46,6 +54,7 @@ __all__ = [
     "NoRepeatNgram",
     "Prompted",
     "Reader",
+    "Renormalized",
     "RepetitionPenalty",
     "Rule",
     "Ruled",

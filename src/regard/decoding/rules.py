@@ -2,7 +2,8 @@
 
 `Ruled(model, rules)` is a model itself. Its State carries, beside the model's, the tokens each hypothesis was fed, so
 that rules follow hypotheses through every selection. Scores and log-probabilities of hypotheses are those after the
-rules, and are not normalised again: a forbidden token's probability is lost, not given to the others.
+rules, and are not normalised again: a forbidden token's probability is lost, not given to the others, unless
+`Renormalized` is the last of them.
 """
 
 from __future__ import annotations
@@ -257,6 +258,24 @@ class ForcedPrefix:
             allowed[:, : ranks.shape[0]] |= (ranks >= here[:, 1:2]) & (ranks < here[:, 2:])
         forced = moment.model.masked_fill(~allowed, -torch.inf)
         return torch.where(bound[:, None], forced, log_probs)
+
+
+@dataclass(frozen=True)
+class Renormalized:
+    """What the rules before this one have left of the probabilities sums to 1 again: put it last.
+
+    Hugging Face: `renormalize_logits`. A search's own `min_length` forbids the end after all rules: what it takes away
+    stays lost.
+    """
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def apply(self, log_probs: Tensor, moment: Moment) -> Tensor:
+        """log p − log Σ p; where nothing remains possible, all stays −inf."""
+        total = log_probs.logsumexp(1, keepdim=True)  # (N, 1)
+        return log_probs - total.masked_fill(total == -torch.inf, 0.0)
 
 
 def _forbid(log_probs: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:

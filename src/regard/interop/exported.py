@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,14 @@ SOURCE, TARGET = "source.tokenizer.json", "target.tokenizer.json"
 README: Final = "README.md"
 CONFIG: Final = "config.json"
 STRIP: Final = {"type": "Strip", "strip_left": True, "strip_right": True}
+EXTRA_LENGTH: Final = 10
+"""What a translation may have beyond `max_ratio` times its source's tokens."""
+SPECIALS_ARE_FOUND: Final = (
+    "The tokenizer file finds the names of special tokens in a text, such as `</s>`, if the tokenizer came from "
+    "elsewhere: take them out of texts that you don't trust. `regard` doesn't find them, and it also reads the "
+    "character `▁` itself, and separators such as U+001C at the ends of a text, otherwise."
+)
+"""For a README: where a file of the `tokenizers` library does something else than this package."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,9 @@ class Side:
 
     Attributes:
         file: its name in the directory.
-        content: JSON text; what the library makes of a text are the ids that this package gives it.
+        content: JSON text; what the library makes of a text are the ids that this package gives it, but where the
+            text has the name of a special token of a given tokenizer (which the library takes for the token), the
+            character ▁ itself, or a control character that `str.strip` takes for white space at one of its ends.
         size: how many ids there are.
     """
 
@@ -94,12 +104,49 @@ def library(name: str, extra: str, why: str) -> Any:
         why: what needs it, the beginning of the message.
 
     Raises:
-        MissingExtraError: it isn't installed.
+        MissingExtraError: it isn't installed, or is and can't be loaded.
     """
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtraError(f"{why} needs {error.name}: pip install 'regard[{extra}]'") from error
+    except ImportError as error:
+        raise MissingExtraError(f"{why} needs {name}, which is installed and can't be loaded: {error}") from error
+
+
+def least_length(decoding: Mapping[str, Any], positions: int) -> int:
+    """The fewest tokens of a translation by a model's defaults.
+
+    Args:
+        decoding: the defaults; see `regard.runs.frames`.
+        positions: the most tokens that the model has positions for.
+    """
+    own = decoding.get("max_length")
+    return min(decoding.get("min_length") or 0, positions if own is None else own, positions)
+
+
+def most_length(decoding: Mapping[str, Any], positions: int, count: str) -> str:
+    """The most tokens of a translation by a model's defaults: a number, or a formula in Python.
+
+    Args:
+        decoding, positions: see `least_length`.
+        count: Python for how many tokens the source has, without what stands around them.
+    """
+    if (own := decoding.get("max_length")) is not None:
+        return str(min(own, positions))
+    most = f"int({decoding['max_ratio']} * {count})"
+    least = least_length(decoding, positions)
+    return f"min({f'max({most}, {least})' if least else most} + {EXTRA_LENGTH}, {positions})"
+
+
+def differences(notes: Sequence[str]) -> str:
+    """For a README: which defaults of a model its program doesn't have, or that it has them all."""
+    if not notes:
+        return (
+            "The program has the model's defaults, and finds what `regard translate` finds with them, but for rounding."
+        )
+    lines = "\n".join(f"- {note}" for note in notes)
+    return f"Translations can be others than those of `regard translate`:\n\n{lines}"
 
 
 def write_readme(directory: Path, paragraphs: Sequence[str]) -> None:

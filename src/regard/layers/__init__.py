@@ -12,7 +12,7 @@ from regard.layers.multihead import Attend, KeysValues, MultiHeadAttention
 from regard.layers.positions import LearnedPositions, Positions, SinusoidalPositions
 from regard.layers.recurrent import Recurrent, RecurrentState, StackedCells, zero_state
 from regard.layers.residual import PostNorm, PreNorm, Residual
-from regard.layers.rotary import RotaryPositions, Rotation
+from regard.layers.rotary import RotaryPositions, Rotation, Stretch
 from regard.layers.selfattention import CausalSelfAttention, SelfAttention, SimpleSelfAttention
 from regard.layers.state import State
 
@@ -52,6 +52,7 @@ __all__ = [
     "State",
     "StepAttend",
     "StepwiseAttention",
+    "Stretch",
     "TokenEmbedding",
     "additive_attention",
     "grown",

@@ -29,6 +29,7 @@ from regard.layers import (
     Since,
     SinusoidalPositions,
     State,
+    Stretch,
     TokenEmbedding,
     grown,
 )
@@ -117,6 +118,14 @@ class GPTConfig(TextConfig):
     """A learned or a sinusoidal vector added to each token's, or queries and keys turned (Su et al. 2021)."""
     rotary_base: float = field(default=10000.0, metadata={"positive": True})
     """Of the wavelengths of rotary positions."""
+    rotary_factor: float = field(default=1.0, metadata={"positive": True})
+    """By how much wavelengths are longer, for texts longer than those that a model was trained with before."""
+    rotary_original: int | None = None
+    """Positions of those texts: the wavelengths that are short for them stay, as in Llama 3.1; None: all are longer."""
+    rotary_low: float = field(default=1.0, metadata={"positive": True})
+    """With `rotary_original`: wavelengths that come round within it at most so often are `rotary_factor` longer."""
+    rotary_high: float = field(default=4.0, metadata={"positive": True})
+    """With `rotary_original`: those that come round at least so often stay."""
     activation: Activation = "gelu"
     """Of the feed-forward networks: `gelu` is exact, `gelu_tanh` approximated as in GPT-2."""
     feedforward_kind: FeedForwardKind = "plain"
@@ -136,6 +145,8 @@ class GPTConfig(TextConfig):
             raise ArgumentError(f"key_heads = {self.key_heads} doesn't divide heads = {self.heads}")
         if self.positions == "sinusoidal" and self.width % 2:
             raise ArgumentError(f"width = {self.width} is odd: sinusoidal positions need an even one")
+        if self.rotary_low >= self.rotary_high:
+            raise ArgumentError(f"rotary_high = {self.rotary_high} is not above rotary_low = {self.rotary_low}")
         if self.positions == "rotary" and self.width_of_head % 2:
             raise ArgumentError(f"heads are {self.width_of_head} wide: rotary positions need an even width")
 
@@ -325,7 +336,10 @@ def build_gpt(config: GPTConfig) -> GPT:
     }
     rotary, positions = None, None
     if config.positions == "rotary":
-        rotary = RotaryPositions(config.width_of_head, config.rotary_base)
+        stretch = None
+        if config.rotary_factor != 1:
+            stretch = Stretch(config.rotary_factor, config.rotary_original, config.rotary_low, config.rotary_high)
+        rotary = RotaryPositions(config.width_of_head, config.rotary_base, stretch)
     else:
         positions = kinds[config.positions](config.max_length, config.width)
     output = nn.Linear(config.width, config.vocabulary, bias=False)

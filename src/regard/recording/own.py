@@ -19,6 +19,7 @@ from regard.models.gpt import GPT
 from regard.recording.following import FollowedTarget, FollowedText, real_places
 
 Listener = Callable[[Sequence[int], Sequence[Sequence[int]]], None]
+RealTargets = Callable[[Tensor], Tensor]
 
 
 def attention_modules(model: nn.Module) -> dict[str, Attend]:
@@ -80,11 +81,20 @@ class Searches(Runs, Protocol):
         ...
 
 
+@runtime_checkable
+class Pads(Runs, Protocol):
+    """Something that runs a model on targets that it pads, such as a translator: the model isn't told their lengths."""
+
+    def real_targets(self, inputs: Tensor) -> Tensor:
+        """Which of what the decoder reads, (N, T) integers, is no padding: bool (N, T)."""
+        ...
+
+
 class OwnModel:
     """A model of this package, watched by hooks; one that generates also step by step.
 
     Args:
-        model: the model, a layer of it, or what holds a model and perhaps searches with it.
+        model: the model, a layer of it, or what holds a model, and perhaps searches with it or pads its targets.
 
     Raises:
         UnsupportedError: it has no attention.
@@ -93,8 +103,11 @@ class OwnModel:
     def __init__(self, model: nn.Module | Runs) -> None:
         self._model: nn.Module = model if isinstance(model, nn.Module) else model.model
         self._listeners: list[Listener] = []
+        self._real_targets: RealTargets | None = None
         if not isinstance(model, nn.Module) and isinstance(model, Searches):
             self._listeners = model.listeners
+        if not isinstance(model, nn.Module) and isinstance(model, Pads):
+            self._real_targets = model.real_targets
         self._modules = attention_modules(self._model)
         self._undo = ExitStack()
 
@@ -109,7 +122,8 @@ class OwnModel:
             hook = Hook(_seen(name, observer))
             self._undo.callback(self._modules[name].register_forward_hook(hook, with_kwargs=True).remove)
         if isinstance(self._model, EncoderDecoder):
-            self._undo.callback(self._model.register_forward_pre_hook(Hook(_reads(observer))).remove)
+            read = Hook(_reads(observer, self._real_targets))
+            self._undo.callback(self._model.register_forward_pre_hook(read).remove)
             target = FollowedTarget(observer)
             self._follow({"start": target.start, "step": target.step}, observer.returned)
         elif isinstance(self._model, GPT):
@@ -143,11 +157,11 @@ def _seen(name: str, observer: Observer) -> Any:
     return see
 
 
-def _reads(observer: Observer) -> Any:
+def _reads(observer: Observer, real_targets: RealTargets | None) -> Any:
     def read(model: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         source, lengths, target = arguments
         observer.read("source", source, real_places(source, lengths))
-        observer.read("target", target, None)
+        observer.read("target", target, None if real_targets is None else real_targets(target))
 
     return read
 

@@ -36,7 +36,7 @@ class TrainingSection(Section):
     """Largest norm of the gradients; 0: no clipping."""
     init_from: str | None = None
     """Directory of a trained model whose tokenizers and weights to start from."""
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
     """Of weights, order and dropout."""
     validate_every: Positive | None = None
     """Steps between validations; about twenty validations in all if not given."""

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from regard.data.tokenizers import Tokenizer
-from regard.errors import CheckpointError
+from regard.errors import ArgumentError, CheckpointError
+from regard.interop.huggingface.directory import CONFIG
 from regard.interop.huggingface.weights import Converted
+from regard.interop.huggingface.weights.generation import GENERATION_CONFIG
 from regard.models.bert import MaskedLanguageModel, SentenceClassifier, TokenTagger
 from regard.models.gpt import GPT
 from regard.models.transformer import Transformer
@@ -35,13 +37,22 @@ def _tokenizer(path: Path, found: Converted) -> Tokenizer:
 
 def _translator(path: Path, found: Converted) -> Translator:
     source = _tokenizer(path, found)
-    tokenizers, content = Tokenizers(source, found.tokenizers[-1]), found.content
-    return Translator(_model(found, Transformer), tokenizers, content["decoding"], frame=content["frame"])
+    tokenizers, content, model = Tokenizers(source, found.tokenizers[-1]), found.content, _model(found, Transformer)
+    around = [*content["frame"]["source_begin"], content["frame"]["source_end"]]
+    if max(around) >= model.config.source_vocabulary:
+        raise CheckpointError(
+            f"{path}: its tokenizer puts the ids {around} around a text; the model has {model.config.source_vocabulary}"
+        )
+    return Translator(model, tokenizers, content["decoding"], frame=content["frame"])
 
 
 def _language_model(path: Path, found: Converted) -> LanguageModel:
-    said = found.content["generation"]
-    return LanguageModel(_model(found, GPT), _tokenizer(path, found), said["begin"], tuple(said["end"]))
+    said, tokenizer = found.content["generation"], _tokenizer(path, found)
+    try:
+        return LanguageModel(_model(found, GPT), tokenizer, said["begin"], tuple(said["end"]))
+    except ArgumentError as error:
+        file = path / GENERATION_CONFIG
+        raise CheckpointError(f"{file if file.exists() else path / CONFIG}: {error}") from error
 
 
 def _masked_model(path: Path, found: Converted) -> MaskedModel:

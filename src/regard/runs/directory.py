@@ -236,6 +236,12 @@ def read_json(path: Path) -> Any:
 def _read_config(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
+        if isinstance(content, dict) and "format" not in content:
+            raise CheckpointError(
+                f"{path}: it has no format, as directories of this package have (this version reads format {FORMAT}), "
+                "and no model_type and architectures, as those of Hugging Face have; if it is one of theirs, add them, "
+                'such as "model_type": "bert", "architectures": ["BertForMaskedLM"]'
+            )
         found = content.get("format") if isinstance(content, dict) else None
         raise CheckpointError(f"{path}: format {found!r}; this version reads format {FORMAT}")
     return content

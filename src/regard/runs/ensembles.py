@@ -12,12 +12,12 @@ def ensemble(translators: Sequence[Translator], weights: Sequence[float] | None 
     Its decoding defaults, and its attention, are those of the first. See `regard.decoding.Ensemble`.
 
     Args:
-        translators: with the same tokenizers, on the same device.
+        translators: with the same tokenizers and special tokens, on the same device.
         weights: in the mean, positive; equal if not given.
 
     Raises:
-        ArgumentError: there is no translator; tokenizers or devices differ, the message has the translator's number,
-            from 1; the weights don't fit.
+        ArgumentError: there is no translator; tokenizers, special tokens or devices differ, the message has the
+            translator's number, from 1; the weights don't fit.
     """
     if not translators:
         raise ArgumentError("an ensemble of no translators; expected one at least")
@@ -33,6 +33,8 @@ def ensemble(translators: Sequence[Translator], weights: Sequence[float] | None 
                     f"ensemble: model {number} has another {side} tokenizer than model 1; expected the same "
                     "(train with training.init_from, or with tokenizer.file)"
                 )
+        if other.frame != first.frame:
+            raise ArgumentError(f"ensemble: model {number} has other special tokens around texts than model 1")
         if other.device != first.device:
             raise ArgumentError(f"ensemble: model {number} is on {other.device}; expected {first.device}, as model 1")
     models = [model for each in translators for model in each.models]
@@ -42,4 +44,5 @@ def ensemble(translators: Sequence[Translator], weights: Sequence[float] | None 
         first.decoding,
         models[1:],
         [share * own for each, share in zip(translators, shares, strict=True) for own in each.weights],
+        first.frame,
     )

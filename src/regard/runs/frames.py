@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from regard.decoding import Forbidden, NoRepeatNgram, Rule, Stopping, WhenBehind, WhenCertain, WhenFull
+from regard.decoding import Forbidden, NoRepeatNgram, Renormalized, Rule, Stopping, WhenBehind, WhenCertain, WhenFull
 from regard.decoding.forced import Forced
 from regard.runs.directory import Tokenizers
 from regard.tasks.translation import Specials
@@ -42,7 +42,7 @@ def rules_in(decoding: Mapping[str, Any]) -> list[Rule]:
 
 
 def forced_in(decoding: Mapping[str, Any], limits: Sequence[int], prefixed: Sequence[bool]) -> list[Rule]:
-    """What a model's own defaults want at the first and at the last place of every sentence.
+    """What a model's own defaults want at the first and at the last place of every sentence, and after all rules.
 
     Args:
         decoding: the defaults.
@@ -54,6 +54,8 @@ def forced_in(decoding: Mapping[str, Any], limits: Sequence[int], prefixed: Sequ
         rules.append(Forced(tuple(-1 if begun else 0 for begun in prefixed), first))
     if (last := decoding.get("forced_last")) is not None:
         rules.append(Forced(tuple(limit - 1 for limit in limits), last))
+    if decoding.get("renormalize"):
+        rules.append(Renormalized())
     return rules
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, TypedDict
 
 from regard.data.tokenizers import Tokenizer
@@ -134,12 +135,12 @@ def asked_of(
     """
     own = defaults.get("max_tokens")
     longest = max_tokens if max_tokens is not None else MAX_TOKENS if own is None else own
-    if longest < 1:
-        raise ArgumentError(f"max_tokens is {longest}; expected at least 1")
+    if not isinstance(longest, Integral) or longest < 1:
+        raise ArgumentError(f"max_tokens is {longest!r}; expected a whole number, at least 1")
     stop_bytes(stop)
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "samples": samples}
     given = {name: value for name, value in sampling.items() if value is not None}
-    return Asked(_search_of(search, beam, given, defaults), longest, seed, tuple(stop), tuple(rules), cut)
+    return Asked(_search_of(search, beam, given, defaults), int(longest), seed, tuple(stop), tuple(rules), cut)
 
 
 def _search_of(

@@ -117,6 +117,7 @@ def begin(recipe: ClassificationRecipe | TaggingRecipe, place: Place, texts: Cal
     """
     if recipe.training.init_from is not None:
         origin = read_origin(Path(recipe.training.init_from))
+        _check_unchanged(origin, place)
         begun = Begun(_changed(origin.config, recipe), origin.tokenizer, origin)
     else:
         tokenizer = _tokenizer(recipe, place, texts)
@@ -124,6 +125,17 @@ def begin(recipe: ClassificationRecipe | TaggingRecipe, place: Place, texts: Cal
     if recipe.data.length > begun.config.max_length:
         raise RecipeError(f"data.length = {recipe.data.length}: the model has {begun.config.max_length} positions")
     return begun
+
+
+def _check_unchanged(origin: Origin, place: Place) -> None:
+    """Raise `CheckpointError` where a run that has begun has other tokens than the model that it started from now has:
+    its checkpoints, and the tokenizer in its directory, would no longer be of one model."""
+    own = place.out / JOINT
+    if place.begun and own.exists() and Tokenizer.load(own).content != origin.tokenizer.content:
+        raise CheckpointError(
+            f"{origin.path} (training.init_from): its tokenizer is not the one that the run in {place.out} began with; "
+            "put that model back, or choose another --out"
+        )
 
 
 def _fresh(recipe: ClassificationRecipe | TaggingRecipe, tokenizer: Tokenizer) -> BERTConfig:

@@ -101,6 +101,10 @@ class Classifier:
         if self.pairs is not None and self.pairs != (len(parts) == 2):
             expected, got = ("pairs of texts", "a text") if self.pairs else ("texts", "a pair")
             raise ArgumentError(f"texts: number {index} is {got}; this model was trained on {expected}")
+        if len(parts) > self.model.config.types:
+            raise ArgumentError(
+                f"texts: number {index} is a pair; this model has one segment type, so it reads no pairs"
+            )
         return parts
 
 

@@ -1,6 +1,6 @@
 """`LanguageModel`: a trained decoder-only model with its tokenizer, which goes on from prompts and judges texts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -31,7 +31,8 @@ from regard.runs.directory import WEIGHTS, SavedConfig, load_weights_file, not_u
 from regard.runs.generations import Asked, Generation, How, Piece, Prompt, asked_of, generation_of
 from regard.runs.jobs import check_list, sentence_key
 from regard.runs.sides import tokens_of
-from regard.runs.windows import BATCH_ROWS, BATCH_TOKENS, Perplexity, check_windows, perplexity_of, predicted
+from regard.runs.text_reading import TextReading, rows_of
+from regard.runs.windows import BATCH_ROWS, BATCH_TOKENS, Perplexity, check_windows, joined, perplexity_of, predicted
 
 __all__ = ["Generation", "How", "LanguageModel", "Perplexity", "Piece", "open_language_modelling"]
 
@@ -54,6 +55,7 @@ class LanguageModel:
         end: the tokens that end a text; there may be none.
         defaults: of sampling: temperature, top_k, top_p, max_tokens; 1, no filter and 200 where they are missing or
             None.
+        reading: how the text was read that it was trained on, where that is known.
 
     Raises:
         ArgumentError: begin or an end is no token of the model.
@@ -66,10 +68,12 @@ class LanguageModel:
         begin: int | None,
         end: tuple[int, ...],
         defaults: Mapping[str, Any] | None = None,
+        reading: TextReading | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.begin, self.end = begin, tuple(end)
         self.defaults: dict[str, Any] = dict(defaults or {})
+        self.reading = reading
         self.device = model.output.weight.device
         self.max_tokens = model.config.max_length
         """Positions: the longest prompt in tokens, the start symbol included."""
@@ -106,6 +110,8 @@ class LanguageModel:
         """
         asked = asked_of(self.defaults, **how)
         check_list("prompts", prompts)
+        if not isinstance(prompts, Iterable):
+            raise ArgumentError(f"prompts: got {prompts!r}, expected a text or a list of texts")
         return self._generated([self._prompt(text, asked, number) for number, text in enumerate(prompts)], asked)
 
     def stream(self, prompt: str, **how: Unpack[How]) -> Iterator[str]:
@@ -157,18 +163,34 @@ class LanguageModel:
         Raises:
             ArgumentError: there is nothing to predict; ids that are not the model's; length or stride out of range.
         """
-        longest = self.max_tokens if length is None else length
-        step = self._stride(longest) if stride is None else stride
-        check_windows(longest, step, self.max_tokens)
         ids = self._encoded("text", [text])[0] if isinstance(text, str) else list(text)
         if not all(0 <= one < self.model.config.vocabulary for one in ids):
             raise ArgumentError(f"text: expected tokens from 0 to {self.model.config.vocabulary - 1}")
-        (found,) = predicted(self.model, [[*self._first(), *ids]], longest, step, progress)
-        if not len(found.log_probs):
-            raise ArgumentError("text: there is no token to predict in it")
-        unseen = self._size(ids[:1]) if self.begin is None else 0
         size = len(text.encode()) if isinstance(text, str) else self._size(ids)
-        return perplexity_of(found, size - unseen, step, longest)
+        return self._perplexity([[*self._first(), *ids]], size, stride, length, progress)
+
+    def perplexity_of_documents(
+        self,
+        documents: Sequence[str],
+        stride: int | None = None,
+        length: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Perplexity:
+        """How well the model predicts documents, read as in training: the figures of all of them together.
+
+        A model of packed documents predicts each from its own beginning, one of a stream all one after another; in both
+        the end that closes a document is a token to predict, of no bytes. Where it isn't known how the model was
+        trained (`reading` is None), each is predicted from its own beginning, and no end.
+
+        Args:
+            documents: texts.
+            stride, length, progress: see `perplexity`.
+
+        Raises:
+            ArgumentError: as for `perplexity`.
+        """
+        rows = rows_of(self._encoded("documents", documents), self.reading, self._first(), self.end[:1])
+        return self._perplexity(rows, sum(len(one.encode()) for one in documents), stride, length, progress)
 
     def embed(self, texts: Sequence[str], how: Literal["mean", "last"] = "mean") -> Tensor:
         """A vector for each text, from what the model has before its output.
@@ -216,9 +238,27 @@ class LanguageModel:
         """Number of tokens of a prompt, with a start symbol; more than `max_tokens` only with `cut`."""
         return len(self._first()) + len(self._encoded("prompt", [text])[0])
 
-    def unknown(self, text: str) -> int:
-        """Number of tokens of a text that stand for something the tokenizer doesn't know."""
-        return self._encoded("text", [text])[0].count(self.tokenizer.unk_id)
+    def unknown(self, *texts: str) -> int:
+        """Number of tokens of texts that stand for something the tokenizer doesn't know."""
+        return sum(ids.count(self.tokenizer.unk_id) for ids in self._encoded("texts", texts))
+
+    def _perplexity(
+        self,
+        rows: Sequence[Sequence[int]],
+        size: int,
+        stride: int | None,
+        length: int | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> Perplexity:
+        """The figures of rows of ids whose text has `size` bytes."""
+        longest = self.max_tokens if length is None else length
+        check_windows(longest, 1 if stride is None else stride, self.max_tokens)
+        step = self._stride(longest) if stride is None else stride
+        found = joined(predicted(self.model, rows, longest, step, progress))
+        if not len(found.log_probs):
+            raise ArgumentError("text: there is no token to predict in it")
+        unseen = sum(self._size(row[:1]) for row in rows) if self.begin is None else 0
+        return perplexity_of(found, size - unseen, step, longest)
 
     def _generated(self, jobs: Sequence[Prompt], asked: Asked) -> list[list[Generation]]:
         model = self._ruled(asked)
@@ -309,6 +349,9 @@ class LanguageModel:
 
     def _encoded(self, name: str, texts: Sequence[str]) -> list[list[int]]:
         check_list(name, texts)
+        for one in texts:
+            if not isinstance(one, str):
+                raise ArgumentError(f"{name}: got {one!r}, expected text")
         return self.tokenizer.encode_texts(texts)
 
     def _first(self) -> list[int]:
@@ -340,6 +383,7 @@ def open_language_modelling(directory: Path, saved: SavedConfig, device: torch.d
     try:
         defaults = dict(saved.content["generation"])
         begin, end = defaults.pop("begin"), tuple(defaults.pop("end"))
-        return LanguageModel(model.to(device).eval(), tokenizer, begin, end, defaults)
+        reading = TextReading.of(saved.content)
+        return LanguageModel(model.to(device).eval(), tokenizer, begin, end, defaults, reading)
     except (KeyError, TypeError, ValueError, ArgumentError) as error:
         raise not_understood(saved.path, error) from error

@@ -52,7 +52,8 @@ def load(directory: str | Path, *, device: str = "auto") -> Any:
 
     Args:
         directory: what `regard train` made, or what `save_pretrained` of a model and its tokenizer wrote (GPT-2, Llama,
-            Qwen2, BERT, Marian, BART and their like: docs/language-models.md).
+            Qwen2, BERT, Marian, BART and their like: docs/language-models.md). Special tokens that are typed in a text
+            are plain text here, which they aren't there.
         device: "auto" (CUDA or MPS where there is one), "cpu", "cuda:0", …
 
     Returns:

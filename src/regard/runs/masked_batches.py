@@ -126,7 +126,7 @@ class MaskedStream(MaskedRows):
         masking: Masking,
         device: torch.device,
     ) -> None:
-        self._rows, self._frame = StreamRows(rows, length - 2, seed), frame
+        self._rows, self._frame = StreamRows(rows, length - 2, seed, around=2), frame
         super().__init__(len(self._rows), 0.0, size, seed, masking, device)
 
     def texts(self, indices: Indices) -> Table:

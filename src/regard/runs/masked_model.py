@@ -108,6 +108,43 @@ class MaskedModel:
                 results[batch[row_number]].append(candidates)
         return results
 
+    def filled(self, text: str, tokens: Sequence[int]) -> str:
+        """A text with a token in each gap, as these tokens read there.
+
+        A token that begins no word continues what stands in front of the gap, whatever white space is typed there;
+        one that does begins a word of its own.
+
+        Args:
+            text: with gaps.
+            tokens: an id for each gap.
+
+        Raises:
+            ArgumentError: there are more or fewer gaps.
+        """
+        first, *others = text.strip().split(MASK)
+        if len(others) != len(tokens):
+            raise ArgumentError(f"tokens: got {len(tokens)} for {len(others)} gaps")
+        whole = first
+        for token, following in zip(tokens, others, strict=True):
+            whole = self._continued(whole, token) + following
+        return whole
+
+    def _continued(self, before: str, token: int) -> str:
+        surface = "" if self._foreign(token) else self.tokenizer.surfaces[token].decode("utf-8", "replace")
+        kind = self.tokenizer.kind
+        if not surface:
+            return before + self.piece(token)
+        if kind == "char":
+            return before + surface
+        bare = before.rstrip()
+        if not bare:
+            return surface.lstrip()
+        if not surface.startswith(" ") or kind in ("bpe", "unigram"):
+            return bare + surface
+        # words that are told apart without spaces, as at punctuation, are so here too: what is typed stays
+        typed = before[len(bare) :] or (" " if bare[-1].isalnum() and surface.strip()[:1].isalnum() else "")
+        return bare + typed + surface.lstrip()
+
     def embed(self, texts: Sequence[str], how: Literal["mean", "cls"] = "mean") -> Tensor:
         """A vector for each text, from the last layer of the encoder.
 
@@ -153,7 +190,6 @@ class MaskedModel:
                 self.piece(one) if self._foreign(one) else text for one, text in zip(ids, found.texts, strict=True)
             ),
             ids=tuple(ids),
-            padding=tuple(not here or one == self.tokenizer.pad_id for one, here in zip(ids, real, strict=True)),
         )
 
     def piece(self, token: int) -> str:

@@ -64,15 +64,14 @@ class TranslatorSubject:
         translator.check_attends()
         chosen = None if heads is None else [*heads]
         recorder = record(translator, where, heads=chosen)  # before any work, as it may refuse
-        sides = translator.tokenizers.source, translator.tokenizers.target
-        sources = sides[0].encode_batch(texts)
+        sources = translator.encode("source", texts)
         check_lengths("source", [len(row) for row in sources], translator.max_tokens)
         if targets is None:
             targets = [one.text for one in translator.translate(texts)]
             for number, said in enumerate(targets, start=1):
                 if not said.strip():
                     raise ArgumentError(f"text {number}: the model's translation of it is empty; give a target")
-        said_ids = sides[1].encode_batch(targets)
+        said_ids = translator.encode("target", targets)
         check_lengths("target", [len(row) for row in said_ids], translator.max_tokens)
         batch = collate(sources, said_ids, translator.specials, translator.device)
         with torch.no_grad(), recorder as recording:

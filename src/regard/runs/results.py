@@ -39,9 +39,9 @@ class Attention:
     Attributes:
         maps: all maps by module path; the cross-attention maps are (1, H, T, S).
         source, target: the texts.
-        source_tokens: tokens of the keys, `<eos>` last.
+        source_tokens: tokens of the keys, with what stands in front of the source, and `<eos>` last.
         target_tokens: tokens that the rows predict, `<eos>` last.
-        source_words, target_words: the words of the texts, and for each word the positions of its tokens.
+        source_words, target_words: the words of the texts, and for each word the positions of its tokens among these.
     """
 
     maps: Recording

@@ -60,6 +60,6 @@ def score_pairs(translator: Translator, sources: Sequence[str], targets: Sequenc
 
 
 def _score(translator: Translator, line: int, source: str, target: str, values: list[float]) -> Score:
-    tokenizer = translator.tokenizers.target
-    tokens = tuple(tokenizer.pieces([*tokenizer.encode(target), tokenizer.eos_id])) if values else ()
+    ids = [*translator.encode("target", [target])[0], translator.specials.eos]
+    tokens = tuple(translator.tokenizers.target.pieces(ids)) if values else ()
     return Score(line, source, target, math.fsum(values), tokens, tuple(values))

@@ -20,6 +20,12 @@ def specials_of(tokenizers: Tokenizers) -> Specials:
 def tokens_of(side: Tokenizer, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
     """What stands at the positions of a sequence: special is what adds nothing to a text, and padding.
 
+    Args:
+        side: the tokenizer.
+        ids: of each position.
+        real: of each position, whether it is no padding. The symbol for padding is none where it is read as any other:
+            some models begin with it, and some say it.
+
     Raises:
         ArgumentError: an id is not in the vocabulary.
     """
@@ -34,8 +40,20 @@ def tokens_of(side: Tokenizer, ids: Sequence[int], real: Sequence[bool]) -> Toke
         Word(text[start:stop], tuple(inside[i] for i in group))
         for (start, stop), group in zip(words, groups, strict=True)
     )
-    padding = tuple(not here or one == side.pad_id for one, here in zip(ids, real, strict=True))
-    return Tokens(texts, special, tuple(ids), parted(found), padding)
+    return Tokens(texts, special, tuple(ids), parted(found), tuple(not here for here in real))
+
+
+def words_of(side: Tokenizer, text: str, first: int = 0) -> tuple[tuple[str, ...], list[list[int]]]:
+    """The words of a text, and for each the positions of its tokens.
+
+    Args:
+        side: the tokenizer.
+        text: the text.
+        first: the position of its first token, where others stand in front.
+    """
+    spans = split_words(text)
+    groups = group_by_words(side.text_spans(text), spans)
+    return tuple(text[start:stop] for start, stop in spans), [[first + at for at in group] for group in groups]
 
 
 def translation_of(side: Tokenizer, found: Hypothesis) -> Translation:

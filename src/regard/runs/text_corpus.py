@@ -1,6 +1,5 @@
 """From the files of a recipe to token ids of running text: a tokenizer, a training and a validation part."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,21 @@ from typing import Any
 
 from regard.data.documents import open_documents
 from regard.data.given_tokenizers import read_tokenizer
-from regard.data.text_store import PARTS, TextTokens
+from regard.data.text_store import PARTS, Part, TextTokens
 from regard.data.text_store_making import TextSource
 from regard.data.tokenizer_training import train_tokenizer
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, DataError, RecipeError
-from regard.runs.directory import JOINT
-from regard.runs.text_prepared import PreparedText, TextRequest, open_prepared_text, prepare_text
+from regard.runs.claim import DATA
+from regard.runs.directory import JOINT, read_json
+from regard.runs.text_prepared import (
+    PreparedText,
+    TextRequest,
+    open_prepared_text,
+    prepare_text,
+    prepared_files,
+    store_fingerprint,
+)
 from regard.runs.text_recipes import TextDataRecipe, TextTokenizerRecipe
 from regard.runs.work.contract import Place
 
@@ -55,8 +62,10 @@ def open_text_corpus(
     if not place.main:
         return _corpus(open_prepared_text(place.folder))
     root = Path(data.folder or ".")
-    train = open_documents(root, data.text, data.document, data.column)
-    valid = [] if data.valid_text is None else open_documents(root, data.valid_text, data.document, data.column)
+    given = [data.text, *([] if data.valid_text is None else [data.valid_text])]
+    known_files = prepared_files(place.folder)
+    train, *others = (open_documents(root, names, data.document, data.column, known_files) for names in given)
+    valid = [reader for readers in others for reader in readers]
     both = {path for reader in train for path in reader.files} & {path for reader in valid for path in reader.files}
     if both:
         raise DataError(f"{min(both)}: is given as data.text and as data.valid_text")
@@ -77,8 +86,27 @@ def open_text_corpus(
         training={} if known is not None else tokenizer.model_dump() | {"seed": data.seed},
         shared=data.prepared is not None,
         begun=place.begun,
+        own=begun_with(place.out),
     )
     return _corpus(prepare_text(place.folder, request, place.say, place.progress))
+
+
+def part_name(data: TextDataRecipe, part: Part) -> str:
+    """What messages call a part of the text."""
+    if part == "train":
+        return f"the training text (data.text = {data.text!r})"
+    if data.valid_text is None:
+        return f"the validation text (data.held_out = {data.held_out})"
+    return f"the validation text (data.valid_text = {data.valid_text!r})"
+
+
+def begun_with(out: Path) -> str | None:
+    """The fingerprint of the text that a run began with; None if it hasn't begun.
+
+    Raises:
+        CheckpointError: what is known of it cannot be read.
+    """
+    return str(read_json(out / DATA).get("sha256")) if (out / DATA).exists() else None
 
 
 def _corpus(prepared: PreparedText) -> TextCorpus:
@@ -95,16 +123,13 @@ def _corpus(prepared: PreparedText) -> TextCorpus:
             f"no validation text is given: the last {valid.characters:,} of {train.characters + valid.characters:,} "
             "characters are held out"
         )
-    digest = hashlib.sha256(tokens.manifest["tokenizer"].encode())
-    for name in sorted(tokens.manifest["files"]):
-        digest.update(tokens.manifest["files"][name]["sha256"].encode())
     facts = {
         "train_documents": train.documents,
         "train_tokens": train.tokens,
         "valid_documents": valid.documents,
         "valid_tokens": valid.tokens,
         "valid_bytes": valid.bytes,
-        "sha256": digest.hexdigest(),
+        "sha256": store_fingerprint(tokens.manifest),
     }
     return TextCorpus(tokenizer, tokens, tuple(notes), facts)
 

@@ -100,6 +100,8 @@ def read_text_origin(directory: str | None, task: str, kind: type[C]) -> TextOri
         if not found.tokenizers:
             raise CheckpointError(f"{path}: has no tokenizer.json")
         return TextOrigin(path, found.tokenizers[0], config, found.model.state_dict(), found.content)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} (training.init_from): no such directory")
     tokenizer = read_joint_tokenizer(path)
     if not (path / CONFIG).exists():
         return TextOrigin(path, tokenizer, None, None, {})

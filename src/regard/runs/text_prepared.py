@@ -18,7 +18,7 @@ from typing import Any
 from regard.data.source_facts import changed_source, source_facts
 from regard.data.text_store import TextTokens, read_text_manifest
 from regard.data.text_store_making import Progress, TextSource, make_text_store, measure, sample_text
-from regard.data.token_store import MANIFEST
+from regard.data.token_store import MANIFEST, damaged
 from regard.data.tokenizers import Tokenizer
 from regard.errors import DataError, RecipeError
 from regard.files import umask, write_json
@@ -41,6 +41,8 @@ class TextRequest:
         training: everything that `train` depends on, to notice that another tokenizer is wanted.
         shared: whether other runs may use the folder, so that it isn't replaced because this one differs.
         begun: whether the run has begun, so that what it was trained on isn't replaced.
+        own: the fingerprint of the text that it began with, where that is known: what is of another text may be
+            replaced.
     """
 
     source: TextSource
@@ -52,6 +54,7 @@ class TextRequest:
     training: dict[str, Any]
     shared: bool
     begun: bool
+    own: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,11 @@ def open_prepared_text(folder: Path, verify: bool = False) -> PreparedText:
 
 
 def _prepare(folder: Path, request: TextRequest, say: Say, progress: Progress) -> PreparedText:
-    stored = read_text_manifest(folder)
+    stored = _stored(folder)
     if stored is None and folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise RecipeError(f"{folder}: exists and is no prepared text; choose another folder, or empty it")
     if stored is not None and (reason := _reason_to_begin_anew(folder, stored, request, say)):
-        if request.begun:
+        if request.begun and request.own in (None, store_fingerprint(stored)):
             raise DataError(f"the data have changed since the run began: {reason}; choose another --out")
         say(f"preparing the text anew: {reason}")
         stored = None
@@ -113,6 +116,31 @@ def _prepare(folder: Path, request: TextRequest, say: Say, progress: Progress) -
             shutil.rmtree(folder)
         making.rename(folder)
     return open_prepared_text(folder, verify=stored is not None)  # checksums have just been made otherwise
+
+
+def prepared_files(folder: Path) -> list[Path]:
+    """The files that the text in a folder was made from; none if nothing is prepared there.
+
+    Raises:
+        DataError: what is there is damaged.
+    """
+    stored = _stored(folder)
+    return [] if stored is None else [Path(fact["path"]) for fact in stored["sources"]]
+
+
+def store_fingerprint(manifest: dict[str, Any]) -> str:
+    """The sha256 of all that a prepared text holds: tokenizer and tokens."""
+    digest = hashlib.sha256(manifest["tokenizer"].encode())
+    for name in sorted(manifest["files"]):
+        digest.update(manifest["files"][name]["sha256"].encode())
+    return digest.hexdigest()
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    stored = read_text_manifest(folder)
+    if stored is not None and (missing := {"settings", "sources", "tokenizer", "trained"} - stored.keys()):
+        raise damaged(folder / MANIFEST, f"has no {min(missing)!r}")
+    return stored
 
 
 def _make(folder: Path, request: TextRequest, say: Say, progress: Progress) -> None:

@@ -136,6 +136,15 @@ class GPTRecipe(Section):
     """Vectors added to those of tokens, learned or sinusoidal, or queries and keys turned."""
     rotary_base: PositiveFloat | None = None
     """Of the wavelengths of rotary positions."""
+    rotary_factor: PositiveFloat | None = None
+    """By how much wavelengths are longer; 1 if not given."""
+    rotary_original: Positive | None = None
+    """Positions of the texts that the model was trained with before: wavelengths that are short for them stay, as in
+    Llama 3.1. All are longer if not given."""
+    rotary_low: PositiveFloat | None = None
+    """With `rotary_original`: wavelengths that come round within it at most so often are longer; 1 if not given."""
+    rotary_high: PositiveFloat | None = None
+    """With `rotary_original`: those that come round at least so often stay; 4 if not given."""
     activation: Activation | None = None
     """Of the feed-forward networks; gelu_tanh is the approximation of GPT-2."""
     feedforward_kind: Literal["plain", "gated"] | None = None

@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from regard.errors import DataError, RecipeError, TrainingError
+from regard.errors import CheckpointError, DataError, RecipeError, TrainingError
 from regard.files import write_json, write_text
 from regard.models.config import parameter_count, table_names
 from regard.runs.attention_health import RunEvent, Tell, with_attention
@@ -185,7 +185,7 @@ class Run:
             listeners: told of each event, in the main process.
 
         Raises:
-            RecipeError: another process is training in the directory.
+            RecipeError: another process is training in the directory, or the budget is too short to validate in it.
             TrainingError: the loss is not a number, or another process of the run has ended.
             CheckpointError: checkpoints are damaged beyond use, or cannot be written.
         """
@@ -194,11 +194,14 @@ class Run:
             return self._train(heard)
         self.out.mkdir(parents=True, exist_ok=True)
         with only_one(self.out):
-            if not (self.out / RECIPE).exists():
-                write_text(self.out / RECIPE, recipe_toml(self.recipe))
-            self.work.keep(self.out)
-            write_json(self.out / DATA, dict(self.work.facts))
             return self._train(heard)
+
+    def _claim(self) -> None:
+        """Write what makes the directory this run's, once nothing but the training itself can fail."""
+        if not (self.out / RECIPE).exists():
+            write_text(self.out / RECIPE, recipe_toml(self.recipe))
+        self.work.keep(self.out)
+        write_json(self.out / DATA, dict(self.work.facts))
 
     def _train(self, listeners: Sequence[Tell]) -> Outcome:
         folder = self.out / CHECKPOINTS
@@ -215,6 +218,8 @@ class Run:
                 checkpoint = load_checkpoint(CheckpointStore(folder).path(newest))
             limits = budget(self.recipe.training)
             plan = checkpoint.plan if checkpoint is not None and checkpoint.plan.budget == limits else self._plan()
+            if self.main:
+                self._claim()
             training = self.recipe.training
             every = training.attention_every if self.main else 0
             trainer = Trainer(
@@ -304,12 +309,25 @@ class Run:
         begun = (self.out / DATA).exists()
         place = Place(self.out, folder, begun, self.main, self.device, self.say, progress)
         with naming_lost_processes(self.processes, lambda: "its own message says why"):
-            made = open_work(self.recipe, place) if self.main else None
+            made = self._open(place) if self.main else None
             facts = self.processes.on_main(lambda: None if made is None else dict(made.facts))
             work = made if made is not None else open_work(self.recipe, place)
         if dict(work.facts) != facts:
             raise DataError(f"{folder}: process {self.processes.rank} sees other data than the first: {work.facts}")
         return work
+
+    def _open(self, place: Place) -> Work[Any]:
+        """The work; where the model that a begun run started from is gone, the message says that it is needed."""
+        origin = self.recipe.training.init_from
+        try:
+            return open_work(self.recipe, place)
+        except CheckpointError as error:
+            if place.begun and origin is not None and not Path(origin).is_dir():
+                raise CheckpointError(
+                    f"{origin} (training.init_from): is not there any more; the run in {place.out} began from it and "
+                    "reads its sizes again to go on: put it back"
+                ) from error
+            raise
 
     def _plan(self) -> Plan:
         """The budget as a number of steps; minutes are measured now and leave time for the validations."""
@@ -323,8 +341,8 @@ class Run:
         reserved = each * (validations(training) + 2)  # the best weights and their average are judged at the end
         if reserved > 30 * limits.minutes:
             raise RecipeError(
-                f"training.minutes = {limits.minutes}: {validations(training)} validations of {each:.1f} s take more "
-                "than half of it; raise training.minutes, or have less validated (training.validation_sentences)"
+                f"training.minutes = {limits.minutes}: {validations(training)} validations of {each:.2g} s take more "
+                f"than half of it; raise it, or {self.work.less_validated()}"
             )
         return make_plan(
             limits,

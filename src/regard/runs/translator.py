@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from regard.data import group_by_words, inference_batches, split_words
+from regard.data import inference_batches
 from regard.decoding import (
     Ensemble,
     ForcedPrefix,
@@ -27,7 +28,7 @@ from regard.layers import Attend
 from regard.models.encoder_decoder import EncoderDecoder
 from regard.recording import record
 from regard.runs.directory import SavedConfig, Tokenizers, open_model
-from regard.runs.frames import Side, forced_in, known_ids, rules_in, specials_in, unknown_ids
+from regard.runs.frames import Side, forced_in, rules_in
 from regard.runs.jobs import (
     Job,
     Lengths,
@@ -37,14 +38,14 @@ from regard.runs.jobs import (
     make_job,
     make_lines,
     sentence_key,
-    too_long,
     unsaid,
 )
+from regard.runs.pair_reading import PairReader
 from regard.runs.results import Attention, Translation
 from regard.runs.searches import choose_search
-from regard.runs.sides import specials_of, tokens_of, translation_of
+from regard.runs.sides import specials_of, tokens_of, translation_of, words_of
 from regard.runs.steering import Steering
-from regard.tasks.translation import TranslationBatch, collate, collate_sources, token_log_probs
+from regard.tasks.translation import Specials, token_log_probs
 
 __all__ = ["Attention", "Translation", "Translator", "open_translation", "specials_of"]
 
@@ -85,10 +86,10 @@ class Translator:
         self.models = (model, *others)
         self.tokenizers = tokenizers
         self.decoding = decoding
-        self.specials = specials_of(tokenizers) if frame is None else specials_in(frame)
-        self._unknown = unknown_ids(tokenizers, frame)
-        self.device = model.output.weight.device
-        self.max_tokens = min(each.config.max_length for each in self.models) - 1 - len(self.specials.source_begin)
+        self.frame = frame
+        self._reader = PairReader(self.models, tokenizers, frame)
+        self.device = self._reader.device
+        self.max_tokens = self._reader.longest
         """Longest source or target in tokens."""
         self._ensemble = Ensemble(self.models, weights)
         self.weights = self._ensemble.weights
@@ -96,6 +97,11 @@ class Translator:
         self.listeners: list[Callable[[Sequence[int], Sequence[Sequence[int]]], None]] = []
         """Called after the search for each batch with, for all that was found in the order of the texts: which
         sentence of the batch it is of, and the ids that the models said, `<bos>` first. Recordings listen."""
+
+    @property
+    def specials(self) -> Specials:
+        """The special tokens around texts."""
+        return self._reader.specials
 
     @property
     def attends(self) -> bool:
@@ -233,7 +239,7 @@ class Translator:
             nbest=1 if settings.search is None else None,
         )
         lengths = self._lengths(settings.min_length, settings.max_length)
-        sources = self._encoded("source", [line.text for line in lines])
+        sources = self.encode("source", [line.text for line in lines])
         jobs = [
             make_job(
                 source,
@@ -278,7 +284,7 @@ class Translator:
         """
         lengths, steering = self._lengths(min_length, max_length), self._steering
         try:
-            make_job(self._encoded("source", [text])[0], prefix, phrases, lengths=lengths, steering=steering, key=0)
+            make_job(self.encode("source", [text])[0], prefix, phrases, lengths=lengths, steering=steering, key=0)
         except ArgumentError as error:
             return str(error)
         return None
@@ -293,13 +299,13 @@ class Translator:
         check_list("targets", targets)
         if len(sources) != len(targets):
             raise ArgumentError(f"{len(sources)} sources and {len(targets)} targets: expected one for each")
-        encoded = list(zip(self._sources(sources), self._targets(targets), strict=True))
+        encoded = self._reader.pairs(sources, targets)
         wanted = [i for i, pair in enumerate(encoded) if any(pair)]
         results: list[list[float]] = [[] for _ in sources]
         lengths = [max(len(encoded[i][0]), len(encoded[i][1])) + 1 for i in wanted]
         for batch in inference_batches(lengths, BATCH_TOKENS, BATCH_ROWS):
             indices = [wanted[int(i)] for i in batch]
-            pairs = self._collate([encoded[i] for i in indices])
+            pairs = self._reader.batch([encoded[i] for i in indices])
             members = [token_log_probs(each, pairs) for each in self.models]
             for i, values in zip(indices, zip(*members, strict=True), strict=True):
                 tensors = [torch.tensor(each, dtype=torch.float64) for each in values]
@@ -316,23 +322,26 @@ class Translator:
         self.check_attends()
         if not source.strip() or not target.strip():
             raise ArgumentError("attention needs a source and a target that are not empty")
-        sides = self.tokenizers.source, self.tokenizers.target
-        ids = self._sources([source])[0], self._targets([target])[0]
-        batch = self._collate([ids])
+        batch = self._reader.batch(self._reader.pairs([source], [target]))
         with torch.no_grad(), record(self.model) as maps:
             self.model(batch.sources.tokens, batch.sources.lengths, batch.inputs)
-        tokens = [tuple(side.pieces([*row, side.eos_id])) for side, row in zip(sides, ids, strict=True)]
-        words = []
-        for side, text in zip(sides, (source, target), strict=True):
-            spans = split_words(text)
-            names = tuple(text[start:stop] for start, stop in spans)
-            words.append((names, group_by_words(side.text_spans(text), spans)))
-        return Attention(maps, source, target, tokens[0], tokens[1], words[0], words[1])
+        one, other = self.tokenizers.source, self.tokenizers.target
+        tokens = one.pieces(batch.sources.tokens[0].tolist()), other.pieces(batch.outputs[0].tolist())
+        words = words_of(one, source, len(self.specials.source_begin)), words_of(other, target)
+        return Attention(maps, source, target, tuple(tokens[0]), tuple(tokens[1]), *words)
 
     def tokens_of(self, sequence: str, ids: Sequence[int], real: Sequence[bool]) -> Tokens:
         """What stands at the positions of a "source" or "target" that the model reads, for recordings."""
         side = self.tokenizers.source if sequence == "source" else self.tokenizers.target
         return tokens_of(side, ids, real)
+
+    def real_targets(self, inputs: Tensor) -> Tensor:
+        """Which of what the decoder reads is no padding, for recordings; see `PairReader.real_targets`."""
+        return self._reader.real_targets(inputs)
+
+    def encode(self, side: Side, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of texts as the model reads them, without what stands around them; none is refused as too long."""
+        return self._reader.ids(side, texts)
 
     def source_length(self, text: str) -> int:
         """Number of tokens of a source; it may not exceed `max_tokens`."""
@@ -347,7 +356,7 @@ class Translator:
         rules = [*rules_in(self.decoding), *rules, *forced_in(self.decoding, [job.limit for job in jobs], begun)]
         if any(begun):
             tokens, endings = tuple(job.prefix.tokens for job in jobs), tuple(job.prefix.endings for job in jobs)
-            rules = [*rules, ForcedPrefix(tokens, endings, self._steering.ranks[: self._vocabulary("target")])]
+            rules = [*rules, ForcedPrefix(tokens, endings, self._steering.ranks[: self.model.config.target_vocabulary])]
         if rules:
             model = Ruled(model, rules)
         limits = Limits(
@@ -358,7 +367,7 @@ class Translator:
             tuple(job.key for job in jobs),
             tuple(job.phrases for job in jobs),
         )
-        sources = collate_sources([job.source for job in jobs], self.specials, self.device)
+        sources = self._reader.sources([job.source for job in jobs])
         with torch.inference_mode():
             return search.run(model, model.start(sources.tokens, sources.lengths), limits)
 
@@ -376,31 +385,6 @@ class Translator:
             most = self.max_tokens if longest is None else longest
             shortest = min(self.decoding.get("min_length") or 0, most)
         return Lengths(self.max_tokens, self.decoding["max_ratio"], shortest, longest)
-
-    def _sources(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._checked("source", self._encoded("source", texts))
-
-    def _targets(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._checked("target", self._encoded("target", texts))
-
-    def _encoded(self, side: Side, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of texts; those that the tokenizer has and the model hasn't are unknown."""
-        tokenizer = self.tokenizers.source if side == "source" else self.tokenizers.target
-        rows, size = tokenizer.encode_batch(texts), self._vocabulary(side)
-        return rows if tokenizer.vocab_size <= size else known_ids(rows, size, self._unknown[side])
-
-    def _vocabulary(self, side: Side) -> int:
-        config = self.model.config
-        return config.source_vocabulary if side == "source" else config.target_vocabulary
-
-    def _checked(self, side: str, rows: list[list[int]]) -> list[list[int]]:
-        for index, row in enumerate(rows):
-            if problem := too_long(side, len(row), self.max_tokens, index):
-                raise ArgumentError(problem)
-        return rows
-
-    def _collate(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> TranslationBatch:
-        return collate([a for a, _ in pairs], [b for _, b in pairs], self.specials, self.device)
 
 
 def open_translation(directory: Path, saved: SavedConfig, device: torch.device) -> Translator:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -56,10 +57,11 @@ class Perplexity:
             that lose nothing of the text.
         loss: mean negative natural-log probability of a token.
         accuracy: share of the tokens that the model finds most probable.
-        tokens: how many were predicted: all, but the first where the model has no start symbol to predict it from.
+        tokens: how many were predicted: all, but the first of a text where the model has no start symbol to predict it
+            from.
         bytes: of those tokens' text.
         stride, length: windows of `length` tokens, each `stride` further: each token was predicted once, from at least
-            `length` − `stride` tokens before it, or from all there are.
+            `length` − `stride` + 1 tokens before it, or from all there are.
     """
 
     perplexity: float
@@ -72,8 +74,14 @@ class Perplexity:
     length: int
 
 
+def joined(found: Sequence[Predicted]) -> Predicted:
+    """What was found for texts, one after another; nothing for none."""
+    log_probs, hits = [each.log_probs for each in found], [each.hits for each in found]
+    return Predicted(torch.cat([torch.zeros(0), *log_probs]), torch.cat([torch.zeros(0, dtype=torch.bool), *hits]))
+
+
 def perplexity_of(found: Predicted, size: int, stride: int, length: int) -> Perplexity:
-    """The figures of a text of which a token at least was predicted, and of which that part has `size` bytes."""
+    """The figures of texts of which a token at least was predicted, and of which that part has `size` bytes."""
     count = len(found.log_probs)
     total = -float(found.log_probs.double().sum())
     loss = total / count
@@ -93,8 +101,11 @@ def check_windows(length: int, stride: int, positions: int) -> None:
     """Refuse windows that a model cannot read, or that leave tokens out.
 
     Raises:
-        ArgumentError: length is not from 1 to the model's positions, or stride not from 1 to the length.
+        ArgumentError: length is no whole number from 1 to the model's positions, or stride none from 1 to the length.
     """
+    for name, given in (("length", length), ("stride", stride)):
+        if not isinstance(given, Integral):
+            raise ArgumentError(f"{name} is {given!r}; expected a whole number")
     if not 1 <= length <= positions:
         raise ArgumentError(f"length is {length}; expected 1 to the model's positions, {positions}")
     if not 1 <= stride <= length:
@@ -105,7 +116,7 @@ def windows_of(text: int, tokens: int, length: int, stride: int) -> list[Window]
     """The windows of a text: each of `length` tokens, `stride` further than the one before; the last may be shorter.
 
     Every token but the first is predicted once: with all tokens before it in the first window, and with at least
-    `length` − `stride` of them in the others.
+    `length` − `stride` + 1 of them in the others.
     """
     last = tokens - 1  # is predicted, and not read
     windows: list[Window] = []

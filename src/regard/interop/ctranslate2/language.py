@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.data.tokenizers import Tokenizer
+from regard.errors import UnsupportedError
 from regard.interop.ctranslate2.parts import (
     Spec,
     activation,
@@ -18,7 +19,7 @@ from regard.interop.ctranslate2.parts import (
     save,
     specs,
 )
-from regard.interop.exported import python, text_side, write_readme
+from regard.interop.exported import SPECIALS_ARE_FOUND, python, text_side, write_readme
 from regard.models.gpt import GPT
 
 
@@ -43,14 +44,16 @@ def write_generator(
     Raises:
         ArgumentError: there is no such precision.
         MissingExtraError: the extra `ctranslate2` is not installed.
+        UnsupportedError: the library computes something else.
     """
     check_precision(precision)
     spec = generator_spec(model)
     side = text_side(tokenizer)
     vocabulary = side.tokens(model.config.vocabulary)
+    unknown = next((one for one in (tokenizer.unk_id, tokenizer.pad_id) if one < len(vocabulary)), 0)
 
-    def name(one: int) -> str:  # a tokenizer can have specials that the model hasn't
-        return vocabulary[min(one, len(vocabulary) - 1)]
+    def name(one: int) -> str:  # a tokenizer can have specials that the model hasn't: they are the unknown one
+        return vocabulary[one if one < len(vocabulary) else unknown]
 
     ends = [name(one) for one in end]
     spec.register_vocabulary(vocabulary)
@@ -67,8 +70,11 @@ def generator_spec(model: GPT) -> Spec:
 
     Raises:
         MissingExtraError: the extra `ctranslate2` is not installed.
+        UnsupportedError: the wavelengths of its positions are longer than its base says.
     """
     config = model.config
+    if model.rotary is not None and model.rotary.stretch is not None:
+        raise UnsupportedError(f"rotary_factor = {config.rotary_factor} is not written for CTranslate2: export to onnx")
     turned: dict[str, Any] = {}
     if model.rotary is not None:  # all numbers of a head, pairs from its two halves
         turned = {"rotary_dim": 0, "rotary_interleave": False, "rotary_base": config.rotary_base}
@@ -99,6 +105,7 @@ def _write_readme(directory: Path, begin: str, ends: list[str], longest: int, pr
 import ctranslate2, tokenizers
 tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 prompt = {begin}tokenizer.encode("Once upon a time", add_special_tokens=False).tokens
+assert 0 < len(prompt) < {longest}, f"a prompt has 1 to {longest - 1} tokens, not {{len(prompt)}}"
 options = {{"max_length": {longest} - len(prompt), "sampling_topk": 1, "end_token": {ends}}}  # sampling_topk=0 draws
 found = ctranslate2.Generator(".").generate_batch([prompt], include_prompt_in_result=False, **options)[0]
 print(tokenizer.decode(found.sequences_ids[0]))
@@ -111,5 +118,6 @@ print(tokenizer.decode(found.sequences_ids[0]))
             "ctranslate2 tokenizers`, in this directory:",
             python(code),
             f"A text has at most {longest} tokens, its prompt included.",
+            SPECIALS_ARE_FOUND,
         ),
     )

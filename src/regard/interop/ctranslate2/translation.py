@@ -1,6 +1,6 @@
 """Our encoder–decoder Transformer as a model of CTranslate2."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,7 +19,16 @@ from regard.interop.ctranslate2.parts import (
     save,
     specs,
 )
-from regard.interop.exported import Side, python, sentence_sides, write_readme
+from regard.interop.exported import (
+    SPECIALS_ARE_FOUND,
+    Side,
+    differences,
+    least_length,
+    most_length,
+    python,
+    sentence_sides,
+    write_readme,
+)
 from regard.layers import SelfAttentionBlock
 from regard.models.transformer import Transformer, TransformerConfig
 from regard.models.transformer_embedding import NormalisedEmbedding
@@ -38,7 +47,7 @@ def write_translator(
     specials: Specials,
     decoding: Mapping[str, Any],
     precision: str = "float32",
-) -> None:
+) -> tuple[str, ...]:
     """Write files that `ctranslate2.Translator` opens, tokenizer files, and a README that says how to translate.
 
     Args:
@@ -48,6 +57,9 @@ def write_translator(
         specials: what stands around texts.
         decoding: the model's defaults: beam, penalty, alpha; see `regard.runs.frames` for more.
         precision: of the stored weights, one of `PRECISIONS`.
+
+    Returns:
+        A sentence for each of the defaults that the program in the README doesn't have, as the library lacks it.
 
     Raises:
         ArgumentError: there is no such precision.
@@ -71,10 +83,12 @@ def write_translator(
         side.save(directory)
     begin = [vocabulary[one] for one in specials.source_begin]
     end = [] if alike else [vocabulary[specials.source_eos]]
-    tokens = f"{f'{begin} + ' if begin else ''}source.encode(text, add_special_tokens=False).tokens"
-    _write_readme(
-        directory, (here, there), f"{tokens}{f' + {end}' if end else ''}", _options(config, decoding, other), precision
-    )
+    framed = " + ".join([*([str(begin)] if begin else []), "tokens", *([str(end)] if end else [])])
+    positions = config.max_length - 1 - len(begin)
+    options, longest = _options(config, decoding, other, positions, specials.eos)
+    notes = _notes(decoding, specials.eos)
+    _write_readme(directory, (here, there), framed, options, longest, precision, notes)
+    return notes
 
 
 def translator_spec(model: Transformer) -> Spec:
@@ -119,34 +133,78 @@ def translator_spec(model: Transformer) -> Spec:
     return spec
 
 
-def _options(config: TransformerConfig, decoding: Mapping[str, Any], target: list[str]) -> dict[str, Any]:
-    """The arguments of `translate_batch` that come closest to the model's defaults."""
+def _options(
+    config: TransformerConfig, decoding: Mapping[str, Any], target: list[str], positions: int, end: int
+) -> tuple[dict[str, Any], str]:
+    """The arguments of `translate_batch` that come closest to the model's defaults, and Python for the greatest length
+    of a translation."""
+    wide = decoding["beam"] > 1
+    first, last = decoding.get("forced_first"), decoding.get("forced_last")
     options: dict[str, Any] = {
         "beam_size": decoding["beam"],
-        "patience": 1 if decoding.get("stopping") == "full" else PATIENCE,
+        "patience": PATIENCE if wide and decoding.get("stopping") != "full" else 1,
         "length_penalty": 0.0 if decoding["penalty"] == "none" else decoding["alpha"],
-        "min_decoding_length": 0,  # the library's own is 1
+        "min_decoding_length": least_length(decoding, positions),  # the library's own is 1
         "max_input_length": config.max_length,
-        "max_decoding_length": config.max_length - 1,
     }
     if forbidden := decoding.get("forbidden"):
         options["suppress_sequences"] = [[target[one] for one in phrase] for phrase in forbidden]
     if decoding.get("no_repeat_ngram"):
         options["no_repeat_ngram_size"] = decoding["no_repeat_ngram"]
-    if decoding.get("forced_first") is not None:
-        options["target_prefix"] = [[target[decoding["forced_first"]]]]
-    return options
+    if first is not None:
+        options["target_prefix"] = [[target[first]]]
+    longest = most_length(decoding, positions, "len(tokens)")
+    # a forced end leaves a place less for the text
+    return options, f"max({longest} - 1, 1)" if last == end else longest
+
+
+def _notes(decoding: Mapping[str, Any], end: int) -> tuple[str, ...]:
+    """What the library doesn't do of the model's defaults."""
+    notes = []
+    wide = decoding["beam"] > 1
+    if wide and decoding["penalty"] == "gnmt" and decoding["alpha"]:
+        notes.append(
+            "decoding.penalty = 'gnmt' is not taken over: CTranslate2 divides by the length to the power alpha "
+            f"({decoding['alpha']}), which prefers longer translations"
+        )
+    if wide and (stopping := decoding.get("stopping", "behind")) != "full":
+        notes.append(
+            f"decoding.stopping = {stopping!r} is not taken over: CTranslate2 ends a search after `patience` times "
+            "`beam_size` translations; patience=1 is `regard translate --stopping full`"
+        )
+    if (last := decoding.get("forced_last")) is not None and (wide or last != end):
+        notes.append(
+            f"decoding.forced_last = {last} is not taken over: CTranslate2 forces no token at the last place of a "
+            "translation that reaches the greatest length"
+        )
+    rules = [
+        name for name in ("no_repeat_ngram", "forbidden") if decoding.get(name) and not decoding.get("renormalize")
+    ]
+    if wide and (rules := [*rules, *(["min_length"] if decoding.get("min_length") else [])]):
+        notes.append(
+            f"decoding.{' and '.join(rules)}: in CTranslate2 the probability of tokens that are forbidden goes to the "
+            "others, which are ranked otherwise then"
+        )
+    return tuple(notes)
 
 
 def _write_readme(
-    directory: Path, sides: tuple[Side, Side], tokens: str, options: Mapping[str, Any], precision: str
+    directory: Path,
+    sides: tuple[Side, Side],
+    framed: str,
+    options: Mapping[str, Any],
+    longest: str,
+    precision: str,
+    notes: Sequence[str],
 ) -> None:
     files = tuple(side.file for side in sides)
     code = f"""
 import ctranslate2, tokenizers
 source, target = (tokenizers.Tokenizer.from_file(name) for name in {files!r})
 text, options = "Two dogs play.", {dict(options)!r}
-found = ctranslate2.Translator(".").translate_batch([{tokens}], **options)[0]
+tokens = source.encode(text, add_special_tokens=False).tokens
+longest = {longest}
+found = ctranslate2.Translator(".").translate_batch([{framed}], max_decoding_length=longest, **options)[0]
 print(target.decode([target.token_to_id(token) for token in found.hypotheses[0]]))
 """
     write_readme(
@@ -156,7 +214,8 @@ print(target.decode([target.token_to_id(token) for token in found.hypotheses[0]]
             f"Written by `regard export --to ctranslate2`; weights are stored as {precision}. With `pip install "
             "ctranslate2 tokenizers`, in this directory:",
             python(code),
-            "With `patience=1` it finds what `regard translate --stopping full` finds; a higher number comes closer to "
-            f"the model's own rule. Sources and translations have at most {options['max_input_length']} positions.",
+            differences(notes),
+            f"Sources and translations have at most {options['max_input_length']} positions.",
+            SPECIALS_ARE_FOUND,
         ),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from regard.data.tokenizers import Tokenizer
 from regard.files import write_json
-from regard.interop.exported import CONFIG, python, text_side, write_readme
+from regard.interop.exported import CONFIG, SPECIALS_ARE_FOUND, python, text_side, write_readme
 from regard.interop.onnx.gpt import graph_of
 from regard.interop.onnx.graphs import check_libraries, write_graph
 from regard.interop.onnx.translation import FORMAT
@@ -59,6 +59,7 @@ prompts = ["Once upon a time", "The"]
 
 rows = [{before}one.ids for one in tokenizer.encode_batch(prompts, add_special_tokens=False)]
 longest = max(map(len, rows))
+assert all(rows) and longest < {longest}, "a prompt has 1 to {longest - 1} tokens"
 first = np.array([longest - len(row) for row in rows])  # prompts end together: what is before is not looked at
 tokens = np.array([[0] * (longest - len(row)) + row for row in rows])
 empty = np.zeros((len(rows), {attention.key_heads}, 0, {attention.head_width}), np.float32)
@@ -84,5 +85,6 @@ for row in said:
             "search with `pip install onnxruntime tokenizers`, in this directory:",
             python(code),
             f"A text has at most {longest} tokens, its prompt included.",
+            SPECIALS_ARE_FOUND,
         ),
     )

@@ -1,13 +1,23 @@
 """A translation model as a directory of ONNX graphs: what they take and give, tokenizer files, and how to run them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from regard.data.tokenizers import Tokenizer
 from regard.files import write_json
-from regard.interop.exported import CONFIG, Side, python, sentence_sides, write_readme
+from regard.interop.exported import (
+    CONFIG,
+    SPECIALS_ARE_FOUND,
+    Side,
+    differences,
+    least_length,
+    most_length,
+    python,
+    sentence_sides,
+    write_readme,
+)
 from regard.interop.onnx.encoder_decoder import Graphs, graphs_of
 from regard.interop.onnx.graphs import check_libraries, write_graph
 from regard.models.encoder_decoder import EncoderDecoder
@@ -23,7 +33,7 @@ def write_translator(
     target: Tokenizer,
     specials: Specials,
     decoding: Mapping[str, Any],
-) -> None:
+) -> tuple[str, ...]:
     """Write encoder.onnx, step.onnx, config.json, tokenizer files and a README with a program that translates.
 
     Args:
@@ -32,6 +42,9 @@ def write_translator(
         source, target: the tokenizers; the same object where they are one.
         specials: what stands around texts.
         decoding: the model's defaults.
+
+    Returns:
+        A sentence for each of the defaults that the program in the README doesn't have.
 
     Raises:
         MissingExtraError: the extra `onnx` is not installed.
@@ -53,7 +66,42 @@ def write_translator(
         **graphs.describe(),
     }
     write_json(directory / CONFIG, content)
-    _write_readme(directory, model, graphs, sides, specials, decoding)
+    notes = _notes(decoding)
+    _write_readme(directory, model, graphs, sides, specials, decoding, notes)
+    return notes
+
+
+def _notes(decoding: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the program doesn't do of the model's defaults; the rest of them matters to a beam search only."""
+    if decoding["beam"] == 1:
+        return ()
+    note = f"decoding.beam = {decoding['beam']} is not taken over, nor penalty, alpha and stopping: the program is a "
+    return (note + "greedy search, `regard translate --beam 1`",)
+
+
+def _choice(decoding: Mapping[str, Any], positions: int, end: int) -> str:
+    """Python that says which token follows, by the rules among a model's defaults."""
+    least, first, last = least_length(decoding, positions), decoding.get("forced_first"), decoding.get("forced_last")
+    lines = []
+    if last is not None:
+        lines += ["if len(said) == most - 1:", f"    return {last}"]
+    if first is not None:
+        lines += ["if not said:", f"    return {first}"]
+    if n := decoding.get("no_repeat_ngram"):
+        lines += [
+            f"for i in range(len(said) - {n - 1}):  # what completes {n} tokens that have been said",
+            f"    if said[i : i + {n - 1}] == said[len(said) - {n - 1} :]:",
+            f"        scores[said[i + {n - 1}]] = -np.inf",
+        ]
+    if phrases := [list(phrase) for phrase in decoding.get("forbidden", ())]:
+        lines += [
+            f"for *before, token in {phrases}:  # what is never said",
+            "    if len(before) <= len(said) and said[len(said) - len(before) :] == before:",
+            "        scores[token] = -np.inf",
+        ]
+    if least:
+        lines += [f"if len(said) < {least}:", f"    scores[{end}] = -np.inf"]
+    return "\n".join(f"    {line}" for line in [*lines, "return int(scores.argmax())"])
 
 
 def _write_readme(
@@ -63,12 +111,13 @@ def _write_readme(
     sides: tuple[Side, Side],
     specials: Specials,
     decoding: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> None:
     files = tuple(side.file for side in sides)
     begin = f"{list(specials.source_begin)} + " if specials.source_begin else ""
     known = '"lengths": lengths, ' if "lengths" in graphs.sentence else ""
-    never = [phrase[0] for phrase in decoding.get("forbidden", ()) if len(phrase) == 1]
-    forbid = f"\n    log_probs[..., {never}] = -np.inf" if never else ""
+    framed = len(specials.source_begin) + 1
+    positions = model.config.max_length - framed
     code = f"""
 import numpy as np, onnxruntime, tokenizers
 
@@ -82,16 +131,20 @@ padded = np.array([row + [{specials.source_pad}] * (lengths.max() - len(row)) fo
 names = [output.name for output in encoder.get_outputs()]
 state = {{{known}**dict(zip(names, encoder.run(None, {{"source": padded, "lengths": lengths}})))}}
 
+def following(scores, said, most):  # the token after those of a sentence, which has at most so many
+{_choice(decoding, positions, specials.eos)}
+
 names = [output.name for output in step.get_outputs()]
 tokens, said = np.full((len(texts), 1), {specials.bos}), [[] for _ in texts]  # one hypothesis of each sentence
-for position in range({model.config.max_length - 1}):
+limits = [{most_length(decoding, positions, f"(len(row) - {framed})")} for row in rows]
+for position in range(max(limits)):
     found = dict(zip(names, step.run(None, {{"tokens": tokens, "position": np.array(position), **state}})))
-    log_probs = found.pop("log_probs")  # (sentences, hypotheses, vocabulary){forbid}
+    log_probs = found.pop("log_probs")  # (sentences, hypotheses, vocabulary)
     state |= {{name.removeprefix("next."): tensor for name, tensor in found.items()}}
-    tokens = log_probs.argmax(-1)
-    for row, [token] in zip(said, tokens.tolist()):
-        row.extend([token] if {specials.eos} not in row else [])
-    if all({specials.eos} in row for row in said):
+    tokens = np.array([[following(*one)] for one in zip(log_probs[:, 0], said, limits)])
+    for row, [token], most in zip(said, tokens.tolist(), limits):
+        row.extend([token] if len(row) < most and {specials.eos} not in row else [])
+    if all({specials.eos} in row or len(row) == most for row, most in zip(said, limits)):
         break
 for row in said:
     print(target.decode([token for token in row if token != {specials.eos}]))
@@ -104,8 +157,10 @@ for row in said:
             "says the next token; `config.json` says what they take and give. Greedy search with `pip install "
             "onnxruntime tokenizers`, in this directory:",
             python(code),
+            differences(notes),
             "Tensors of the state are per sentence, (sentences, …), or per hypothesis, (sentences, hypotheses, …): a "
             "beam search repeats and selects the latter along its second axis, and what is per sentence stays. "
             f"Sources and translations have at most {model.config.max_length} positions.",
+            SPECIALS_ARE_FOUND,
         ),
     )

@@ -1,5 +1,6 @@
 """Classification as work for a training run: labelled texts in memory, BERT with a head, accuracy and F1."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,7 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from regard.data.labelled import LabelledTexts, read_labelled
+from regard.data.labelled import LabelledTexts, default_columns, read_labelled
+from regard.errors import RecipeError
 from regard.models.bert import SentenceClassifier, build_classifier
 from regard.runs.label_origin import Begun, begin
 from regard.runs.label_reading import class_log_probs, frame_of, text_rows
@@ -101,6 +103,7 @@ class ClassificationWork(LabelWork[ClassificationBatch]):
             "classes": len(names),
             "sha256": fingerprint([names, train.texts, train.labels, valid.texts, valid.labels]),
         }
+        self._as_read = _as_read(data)
         self.notes = _notes(data, (train, valid), self._rows)
 
     def build(self) -> nn.Module:
@@ -135,7 +138,10 @@ class ClassificationWork(LabelWork[ClassificationBatch]):
 
     def next_commands(self, directory: Path) -> list[str]:
         """See `Work.next_commands`."""
-        return [f"regard label {directory} < input > output", f"regard evaluate {directory} --labelled FILE"]
+        return [
+            f"regard label {directory} < input > output",
+            f"regard evaluate {directory} --labelled FILE{self._as_read}",
+        ]
 
     def _collate(self, indices: Indices, epoch: int) -> ClassificationBatch:
         chosen = [int(i) for i in indices]
@@ -160,11 +166,28 @@ def open_classification(recipe: ClassificationRecipe, place: Place) -> Classific
         train, valid = replace(train.subset(kept), empty=train.empty), train.subset(held)
     names = class_names(train.labels, data.labels, train.name, "label")
     begun = begin(recipe, place, lambda: (text for texts in train.texts for text in texts))
+    if data.second is not None and begun.config.types < 2:
+        raise RecipeError(
+            f"data.second = {data.second!r}: pairs need two segment types, the model has {begun.config.types} "
+            "(model.types)"
+        )
     return ClassificationWork(recipe, begun, train, valid, names, place.device)
 
 
 def _read(data: ClassificationDataRecipe, name: str) -> LabelledTexts:
     return read_labelled(Path(data.folder or ".") / name, data.label, data.text, data.second, data.header)
+
+
+def _as_read(data: ClassificationDataRecipe) -> str:
+    """Options of `regard evaluate` with which it reads a table as the training part is read."""
+    given = (data.label, data.text, data.second)
+    if given == (None, None, None):
+        options = ""
+    else:
+        plain = default_columns(Path(data.folder or ".") / data.train)
+        columns = [one if one is not None else usual for one, usual in zip(given, (*plain, None), strict=True)]
+        options = " --columns " + shlex.quote(",".join(str(one) for one in columns if one is not None))
+    return options + (" --header" if data.header else "")
 
 
 def _notes(

@@ -142,6 +142,10 @@ class Work(ABC, Generic[B]):
     def sizes(self) -> dict[str, str]:
         """Sizes for `--dry-run`, by name: vocabulary, training part, validation part."""
 
+    def less_validated(self) -> str:
+        """What a user can do to shorten a validation, for messages: "…, or {this}"."""
+        return "have a smaller validation part"
+
     @abstractmethod
     def next_commands(self, directory: Path) -> list[str]:
         """What a user would type now that the model in `directory` is trained."""

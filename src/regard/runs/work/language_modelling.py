@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from regard.data.tokenizers import Tokenizer
-from regard.errors import ArgumentError, RecipeError
+from regard.errors import ArgumentError, DataError, RecipeError
 from regard.models.gpt import GPT, GPTConfig, build_gpt
 from regard.runs.directory import JOINT, write_model
 from regard.runs.text_batches import PackedText, StreamText, TextRows, packed_in_order, stream_in_order
-from regard.runs.text_corpus import TextCorpus, open_text_corpus
+from regard.runs.text_corpus import TextCorpus, open_text_corpus, part_name
 from regard.runs.text_origin import TextOrigin, read_text_origin
+from regard.runs.text_reading import TextReading
 from regard.runs.text_recipes import LanguageModellingRecipe
 from regard.runs.work.contract import Place, Validator, Work
 from regard.tasks.language_modelling import LanguageModellingObjective, TextBatch, language_loss
@@ -58,9 +59,12 @@ class LanguageModelling(Work[TextBatch]):
     def _rows(self) -> TextRows:
         rows, length, training = self.corpus.tokens.train, self.recipe.data.length, self.recipe.training
         size, seed = training.sequences_per_batch, training.seed
-        if self.recipe.data.layout == "stream":
-            return StreamText(rows, length, size, seed, self.device)
-        return PackedText(rows, length, self.marks.begin, self.marks.pad, size, seed, self.device)
+        try:
+            if self.recipe.data.layout == "stream":
+                return StreamText(rows, length, size, seed, self.device)
+            return PackedText(rows, length, self.marks.begin, self.marks.pad, size, seed, self.device)
+        except DataError as error:
+            raise DataError(f"{part_name(self.recipe.data, 'train')}: {error}") from error
 
     def build(self) -> GPT:
         """See `Work.build`."""
@@ -96,8 +100,10 @@ class LanguageModelling(Work[TextBatch]):
         self.corpus.tokenizer.save(directory / JOINT)
 
     def save(self, directory: Path, weights: dict[str, Tensor]) -> None:
-        """See `Work.save`."""
-        write_model(directory, self.recipe.task, self._config, weights, {"generation": self.generation()})
+        """See `Work.save`: config.json also says what a document was, and how rows were made."""
+        reading = TextReading(self.recipe.data.document, self.recipe.data.layout)
+        content = {"generation": self.generation()} | reading.content()
+        write_model(directory, self.recipe.task, self._config, weights, content)
 
     def generation(self) -> dict[str, Any]:
         """What config.json says of generation: `begin`, the id before a text, `end`, those after it, and the defaults.
@@ -181,10 +187,12 @@ class TextValidator(Validator):
         return packed_in_order(rows, data.length, marks.begin, marks.pad, most, self._device)
 
     def _said(self) -> str:
-        """The prompt and what the model says."""
+        """The prompt and what the model says: of a short document the first half is the prompt."""
         tokenizer, data = self._corpus.tokenizer, self._recipe.data
-        prompt = self._corpus.tokens.valid[0][: min(PROMPT, data.length // 2)].astype(np.int64).tolist()
-        before = [self._marks.begin] if data.layout == "packed" else []
+        document = self._corpus.tokens.valid[0][:-1]  # without its <eos>
+        many = min(PROMPT, data.length // 2, max(1, len(document) // 2))
+        prompt = document[:many].astype(np.int64).tolist()
+        before = [self._marks.begin] if data.layout == "packed" else [] if prompt else [self._marks.end]
         more = min(SAID, self._gpt.config.max_length - len(before) - len(prompt))
         said = greedy_tokens(self._gpt, [*before, *prompt], more, self._marks.end, self._device)
         return f"{text_shown(tokenizer, prompt)}│{text_shown(tokenizer, said)}"

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from regard.data.masking import Masking
-from regard.data.token_store import TokenRows
+from regard.data.text_store import Part
 from regard.data.tokenizers import Tokenizer
-from regard.errors import ArgumentError, RecipeError
+from regard.errors import ArgumentError, DataError, RecipeError
 from regard.models.bert import BERTConfig, MaskedLanguageModel, build_masked_language_model
 from regard.runs.directory import JOINT, write_model
 from regard.runs.masked_batches import Frame, MaskedPacked, MaskedPairs, MaskedRows, MaskedStream
 from regard.runs.text_batches import JUDGED
-from regard.runs.text_corpus import TextCorpus, open_text_corpus
+from regard.runs.text_corpus import TextCorpus, open_text_corpus, part_name
 from regard.runs.text_origin import TextOrigin, read_text_origin
 from regard.runs.text_recipes import MaskedModellingRecipe
 from regard.runs.work.contract import Place, Validator, Work
@@ -67,10 +67,10 @@ class MaskedModelling(Work[MaskedBatch]):
         if special >= self._config.vocabulary:
             raise RecipeError("training.init_from: its tokenizer has no [CLS], [SEP], [PAD] or [MASK]")
         self.config = self._config
-        self.rows = self._rows(corpus.tokens.train)
-        self._valid = self._rows(corpus.tokens.valid)  # a text that is too short is an error at once
+        self.rows = self._rows("train")
+        self._valid = self._rows("valid")  # a text that is too short is an error at once
 
-    def _rows(self, part: TokenRows) -> MaskedRows:
+    def _rows(self, part: Part) -> MaskedRows:
         tokenizer, training, masking = self.corpus.tokenizer, self.recipe.training, self.recipe.masking
         special = [tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id, self.mask]
         ordinary = np.setdiff1d(np.arange(min(tokenizer.vocab_size, self._config.vocabulary)), special)
@@ -78,7 +78,11 @@ class MaskedModelling(Work[MaskedBatch]):
         hide = Masking(self.mask, ordinary, training.seed, masking.share, masking.masked, masking.random)
         rows = LAYOUTS[self.recipe.data.layout]
         size = training.sequences_per_batch
-        return rows(part, self.recipe.data.length, frame, size, training.seed, hide, self.device)
+        documents = self.corpus.tokens.train if part == "train" else self.corpus.tokens.valid
+        try:
+            return rows(documents, self.recipe.data.length, frame, size, training.seed, hide, self.device)
+        except DataError as error:
+            raise DataError(f"{part_name(self.recipe.data, part)}: {error}") from error
 
     def build(self) -> MaskedLanguageModel:
         """See `Work.build`."""

@@ -14,7 +14,7 @@ from regard.models.families import build_model
 from regard.runs.attention_health import check_attention
 from regard.runs.build import model_config
 from regard.runs.corpus import Corpus, join_corpus, prepare_corpus
-from regard.runs.directory import Tokenizers, save_model
+from regard.runs.directory import CONFIG, Tokenizers, read_config, save_model
 from regard.runs.examples import TrainingExamples
 from regard.runs.recipe import Recipe
 from regard.runs.validation import TranslationValidator
@@ -97,6 +97,10 @@ class TranslationWork(Work[TranslationBatch]):
             "validation part": f"{len(self.corpus.valid):,} pairs",
         }
 
+    def less_validated(self) -> str:
+        """See `Work.less_validated`."""
+        return "have less validated (training.validation_sentences)"
+
     def next_commands(self, directory: Path) -> list[str]:
         """See `Work.next_commands`."""
         commands = [f"regard translate {directory} < input > output"]
@@ -111,7 +115,7 @@ def open_translation(recipe: Recipe, place: Place) -> TranslationWork:
     Raises:
         RecipeError: the recipe doesn't fit together, or the folder holds something else.
         DataError: the data cannot be used.
-        CheckpointError: `training.init_from` has no tokenizer.
+        CheckpointError: `training.init_from` has no tokenizer, or is a model for another task.
     """
     check_attention(recipe)
     positions = recipe.model.max_length or ModelConfig.max_length
@@ -134,6 +138,8 @@ def _known_tokenizers(recipe: Recipe, out: Path) -> Tokenizers | None:
     origin = recipe.training.init_from
     if known is not None or origin is None:
         return known
+    if (Path(origin) / CONFIG).exists() and (task := read_config(Path(origin)).task) != recipe.task:
+        raise CheckpointError(f"{Path(origin) / CONFIG}: a model for {task}: expected one for {recipe.task}")
     known = Tokenizers.load(Path(origin))
     if known is None:
         raise CheckpointError(f"{origin}: not a model directory, it has no tokenizer")

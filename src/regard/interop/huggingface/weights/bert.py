@@ -1,6 +1,7 @@
 """BERT, with each of its heads, as the BERT of this package."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from torch import nn
@@ -119,13 +120,13 @@ def open_bert(given: Given) -> Opened:
     if task == "masked_language_modelling":
         # the published models are of the class without the second task, and have its weights
         following = f"{FOLLOWING}.weight" in names or given.architecture == PRETRAINING
-        masked = build_masked_language_model(config, following)
+        masked = partial(build_masked_language_model, config, following)
         return Opened(task, masked, table(config, task, following), {"mask": None, "next_sentence": following})
     if task == "encoder":
-        return Opened(task, build_bert(config), table(config, task))
+        return Opened(task, partial(build_bert, config), table(config, task))
     labels = _labels(given)
     build: Callable[[BERTConfig, int], nn.Module] = build_classifier if task == "classification" else build_tagger
-    return Opened(task, build(config, len(labels)), table(config, task), {"labels": labels})
+    return Opened(task, partial(build, config, len(labels)), table(config, task), {"labels": labels})
 
 
 def _config(given: Given) -> BERTConfig:
@@ -152,7 +153,11 @@ def _labels(given: Given) -> list[str]:
         raise CheckpointError(f"{given.file}: problem_type is {kind!r}; supported is 'single_label_classification'")
     count = given.stored.shape("classifier.weight")[0] if "classifier.weight" in given.stored.names else 2
     if count < 2:
-        raise CheckpointError(f"{given.file}: a model of {count} label predicts a number, which is not supported")
+        what = {
+            "classification": "it predicts a number, which is not supported",
+            "tagging": "there is nothing to choose from",
+        }
+        raise CheckpointError(f"{given.file}: a model of {count} label: {what[TASKS[given.architecture]]}")
     names = given.values["id2label"]
     if names is None:
         return [f"LABEL_{i}" for i in range(count)]

@@ -14,6 +14,7 @@ but the positions depends on the order.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -272,13 +273,14 @@ def opener(shape: Shape) -> Family:
 
     def opened(given: Given) -> Opened:
         config = _config(shape, given)
-        content = translation_content(given.generation, config.max_length)
+        vocabularies = config.source_vocabulary, config.target_vocabulary
+        content = translation_content(given.generation, config.max_length, *vocabularies)
         if shape is M2M100 and content["frame"]["pad"] != Tensor2TensorPositions.FIRST - 1:
             raise CheckpointError(
                 f"{given.file}: pad_token_id is {content['frame']['pad']}; supported is 1: positions begin behind it"
             )
-        model = build_transformer(config)
-        return Opened("translation", model, table(shape, config), content)
+        build = partial(build_transformer, config)
+        return Opened("translation", build, table(shape, config), content)
 
     heads = (HEAD.split(".")[0], BIAS)
     rename = with_prefix("model.", heads)
@@ -340,7 +342,7 @@ def write(config: TransformerConfig, content: Mapping[str, Any]) -> Written:
     frame = content["frame"]
     tokens = {
         "pad_token_id": frame["pad"],
-        "bos_token_id": frame["start"],
+        "bos_token_id": frame.get("begin", frame["start"]),
         "eos_token_id": frame["end"],
         "decoder_start_token_id": frame["start"],
     }
@@ -392,6 +394,7 @@ def _generation(decoding: Mapping[str, Any], config: TransformerConfig, frame: M
         "bad_words_ids": decoding.get("forbidden") or None,
         "forced_bos_token_id": decoding.get("forced_first"),
         "forced_eos_token_id": decoding.get("forced_last"),
+        "renormalize_logits": decoding.get("renormalize") or None,
         "do_sample": False,
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -36,17 +36,17 @@ class Given:
 
 @dataclass(frozen=True)
 class Opened:
-    """A model of ours with fresh weights, and where its weights are found.
+    """A model of ours that can be built, and where its weights are found.
 
     Attributes:
         task: what it is for.
-        model: of `regard.models`.
+        build: makes it, of `regard.models`, with fresh weights.
         table: of all its weights.
         content: what else config.json says of such a model here.
     """
 
     task: str
-    model: nn.Module
+    build: Callable[[], nn.Module]
     table: Table
     content: dict[str, Any] = field(default_factory=dict)
 

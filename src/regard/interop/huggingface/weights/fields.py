@@ -46,6 +46,7 @@ BOOKKEEPING: Final = frozenset(
         *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"),
         *("static_position_embeddings", "extra_pos_embeddings", "directionality", "n_ctx", "n_special"),
         *("predict_special_tokens", "reorder_and_upcast_attn", "mask_token_id", "eos_token_ids"),
+        *("unsloth_fixed", "unsloth_version"),
     }
 )
 """Fields that don't change what is computed: names, what training began with and dropped, how results are given back,
@@ -112,7 +113,8 @@ class Fields:
                     raise CheckpointError(f"{file}: {name} is {_shown(value)}; supported is {expected}")
             elif name not in harmless:
                 raise CheckpointError(
-                    f"{file}: the field {name} = {_shown(value)} isn't known, and might change what is computed"
+                    f"{file}: the field {name} = {_shown(value)} isn't known, and might change what is computed; "
+                    f"take it out of {file.name} if it doesn't"
                 )
         return {name: self._value(content, name, file) for name in self.read}
 

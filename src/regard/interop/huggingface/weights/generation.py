@@ -2,11 +2,12 @@
 
 What is taken over of an encoder–decoder: the start symbol, the width of the beam, the length penalty, when a beam
 search ends, the least and greatest length, n-grams that may not come twice, what may not be said (Marian: padding),
-what must be said first and last. Of a language model: what begins and ends a text; how to sample is not a matter of the
-model here. Anything else that would change what `generate` gives of an encoder–decoder is refused.
+what must be said first and last, and whether what all this leaves of the probabilities is normalised again. Of a
+language model: what begins and ends a text; how to sample is not a matter of the model here. Anything else that would
+change what `generate` gives of an encoder–decoder is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +36,6 @@ NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "begin_suppress_tokens": (None, []),
     "exponential_decay_length_penalty": (None,),
     "watermarking_config": (None,),
-    "renormalize_logits": (None, False),
     "min_new_tokens": (None, 0),
     "max_new_tokens": (None,),
     "num_return_sequences": (None, 1),
@@ -62,17 +62,17 @@ class Generation:
     file: Path
     values: Mapping[str, Any]
 
-    def number(self, name: str, default: Any = None) -> Any:
-        """A whole number, such as the id of a token, or `default` if it isn't there.
+    def number(self, name: str, least: int, default: Any = None) -> Any:
+        """A whole number, or `default` if it isn't there.
 
         Raises:
-            CheckpointError: it is something else.
+            CheckpointError: it is something else, or below `least`.
         """
         value = self.values.get(name)
         if value is None:
             return default
-        if type(value) is not int:
-            raise CheckpointError(f"{self.file}: {name} is {value!r:.80}; expected a whole number")
+        if type(value) is not int or value < least:
+            raise CheckpointError(f"{self.file}: {name} is {value!r:.80}; expected a whole number, {least} or more")
         return value
 
     def numbers(self, name: str) -> list[int]:
@@ -87,16 +87,44 @@ class Generation:
             raise CheckpointError(f"{self.file}: {name} is {value!r:.80}; expected whole numbers")
         return found
 
-    def only(self, name: str, default: int | None = None) -> int | None:
-        """One whole number, perhaps in a list.
+    def token(self, name: str, vocabulary: int | None = None) -> int | None:
+        """The id of one token, perhaps in a list.
+
+        Args:
+            name: of the field.
+            vocabulary: ids of the model; None leaves it open how many there are.
 
         Raises:
-            CheckpointError: there are several.
+            CheckpointError: there are several, or it is none of the model's.
         """
         found = self.numbers(name)
         if len(found) > 1:
             raise CheckpointError(f"{self.file}: {name} is {found}; supported is one")
-        return found[0] if found else default
+        if vocabulary is not None:
+            self._check(name, found, vocabulary)
+        return found[0] if found else None
+
+    def phrases(self, name: str, vocabulary: int) -> list[list[int]]:
+        """Lists of ids of tokens.
+
+        Raises:
+            CheckpointError: it is something else, or an id is none of the model's.
+        """
+        value = self.values.get(name)
+        found = [] if value is None else value
+        if not isinstance(found, list) or not all(
+            isinstance(phrase, list) and phrase and all(type(one) is int for one in phrase) for phrase in found
+        ):
+            raise CheckpointError(f"{self.file}: {name} is {value!r:.80}; expected lists of token ids")
+        self._check(name, [one for phrase in found for one in phrase], vocabulary)
+        return found
+
+    def _check(self, name: str, ids: Sequence[int], vocabulary: int) -> None:
+        if not all(0 <= one < vocabulary for one in ids):
+            value = self.values[name]
+            raise CheckpointError(
+                f"{self.file}: {name} is {value!r:.80}; the ids of the model are 0 to {vocabulary - 1}"
+            )
 
 
 def read_generation(directory: Path, config: Mapping[str, Any]) -> Generation:
@@ -116,59 +144,76 @@ def read_generation(directory: Path, config: Mapping[str, Any]) -> Generation:
     return Generation(file, tokens | given)
 
 
-def translation_content(generation: Generation, positions: int) -> dict[str, Any]:
+def translation_content(generation: Generation, positions: int, source: int, target: int) -> dict[str, Any]:
     """The settings of decoding, and the special tokens, of an encoder–decoder.
 
     Args:
         generation: what is said about generating.
         positions: of the model.
+        source, target: sizes of its vocabularies.
 
     Returns:
         "decoding" and "frame"; the source's end and beginning are its tokenizer's matter.
 
     Raises:
-        CheckpointError: something is asked for that this package doesn't do; the message names the field.
+        CheckpointError: something is asked for that this package doesn't do, or an id is none of the model's; the
+            message names the field.
     """
     values, file = generation.values, generation.file
     for name, neutral in NEUTRAL.items():
         if values.get(name) not in neutral:
             expected = " or ".join(repr(one) for one in neutral)
             raise CheckpointError(f"{file}: {name} is {values[name]!r:.80}; supported is {expected}")
-    start = generation.number("decoder_start_token_id", generation.number("bos_token_id"))
-    end = generation.only("eos_token_id")
+    start = generation.token("decoder_start_token_id", target)
+    if start is None:
+        start = generation.token("bos_token_id", target)
+    end = generation.token("eos_token_id", target)
     if start is None or end is None:
         raise CheckpointError(f"{file}: it doesn't say decoder_start_token_id and eos_token_id")
     early = values.get("early_stopping")
     if not isinstance(early, bool | str | None) or early not in STOPPING:
         raise CheckpointError(f"{file}: early_stopping is {early!r}; expected true, false or 'never'")
     # theirs counts the start symbol, and the token at the last place
-    longest = generation.number("max_length")
+    longest = generation.number("max_length", 1)
     said = positions - 1 if longest is None else min(longest, positions) - 1
-    once = generation.number("no_repeat_ngram_size", 0)
-    first = generation.only("forced_bos_token_id")
+    shortest = max(generation.number("min_length", 0, 0) - 1, 0)
+    once = generation.number("no_repeat_ngram_size", 0, 0)
+    first = generation.token("forced_bos_token_id", target)
     if first is None and values.get("force_bos_token_to_be_generated"):  # as BART's was said before
-        first = generation.number("bos_token_id")
+        first = generation.token("bos_token_id", target)
+    again = values.get("renormalize_logits")
+    if type(again) not in (bool, type(None)) or (again and shortest):
+        raise CheckpointError(
+            f"{file}: renormalize_logits is {again!r:.80}, min_length {values.get('min_length')!r:.80}; supported is "
+            "true or false, and without a least length if true"
+        )
+    # `generate` leaves out the end, too
+    forbidden = [phrase for phrase in generation.phrases("bad_words_ids", target) if phrase != [end]]
     decoding = {
-        "beam": generation.number("num_beams", 1),
+        "beam": generation.number("num_beams", 1, 1),
         "penalty": "average",
         "alpha": _alpha(values, file),
         "max_ratio": 2.0,
         "max_length": max(said, 1) if longest is not None else None,
-        "min_length": max(generation.number("min_length", 0) - 1, 0),
+        "min_length": shortest,
         "stopping": STOPPING[early],
         "no_repeat_ngram": once,
         # for theirs, the start symbol has been said
-        "forbidden": [*_phrases(values, file, end), *([[start]] if once == 1 else [])],
+        "forbidden": [*forbidden, *([[start]] if once == 1 else [])],
         "forced_first": first,
-        "forced_last": generation.only("forced_eos_token_id"),
+        "forced_last": generation.token("forced_eos_token_id", target),
+        "renormalize": bool(again),
     }
-    frame = {
+    pad = generation.token("pad_token_id", min(source, target))
+    pad = end if pad is None else pad
+    frame: dict[str, Any] = {
         "start": start,
         "end": end,
-        "pad": generation.number("pad_token_id", end),
+        "pad": pad,
+        "begin": generation.token("bos_token_id"),
         "source_begin": [],
         "source_end": end,
-        "source_pad": generation.number("pad_token_id", end),
+        "source_pad": pad,
     }
     return {"decoding": decoding, "frame": frame}
 
@@ -179,7 +224,7 @@ def language_content(generation: Generation) -> dict[str, Any]:
     Raises:
         CheckpointError: an id is none.
     """
-    return {"generation": {"begin": generation.only("bos_token_id"), "end": generation.numbers("eos_token_id")}}
+    return {"generation": {"begin": generation.token("bos_token_id"), "end": generation.numbers("eos_token_id")}}
 
 
 def language_generation(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,10 +241,3 @@ def _alpha(values: Mapping[str, Any], file: Path) -> float:
     if type(alpha) not in (int, float):
         raise CheckpointError(f"{file}: length_penalty is {alpha!r:.80}; expected a number")
     return float(alpha)
-
-
-def _phrases(values: Mapping[str, Any], file: Path, end: int) -> list[list[int]]:
-    phrases = values.get("bad_words_ids") or []
-    if not all(isinstance(phrase, list) and phrase and all(type(one) is int for one in phrase) for phrase in phrases):
-        raise CheckpointError(f"{file}: bad_words_ids is {phrases!r:.80}; expected lists of token ids")
-    return [phrase for phrase in phrases if phrase != [end]]  # which `generate` leaves out, too

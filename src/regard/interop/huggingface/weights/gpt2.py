@@ -98,7 +98,7 @@ def open_gpt2(given: Given) -> Opened:
         shared=values["tie_word_embeddings"],
         max_length=values["n_positions"],
     )
-    return Opened("language_modelling", build_gpt(config), table(config), language_content(given.generation))
+    return Opened("language_modelling", partial(build_gpt, config), table(config), language_content(given.generation))
 
 
 FAMILY: Final = Family("gpt2", (MODEL, "GPT2Model"), FIELDS, with_prefix("transformer.", ("lm_head.",)), open_gpt2)

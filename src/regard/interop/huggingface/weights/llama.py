@@ -1,6 +1,7 @@
 """Llama and Qwen2 as the GPT of this package."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,14 @@ BIASED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Which of them have a bias."""
 
+SCALING: Final = {
+    "factor": "rotary_factor",
+    "low_freq_factor": "rotary_low",
+    "high_freq_factor": "rotary_high",
+    "original_max_position_embeddings": "rotary_original",
+}
+"""What is said of longer wavelengths, theirs and ours."""
+
 READ: Final[Mapping[str, tuple[type, Any]]] = {
     "hidden_act": (str, "silu"),
     "tie_word_embeddings": (bool, False),
@@ -54,7 +63,7 @@ LLAMA: Final = Fields(
         "mlp_bias": (bool, False),
     },
     must={"partial_rotary_factor": (None, 1.0), "sliding_window": (None,), "rope_interleaved": (False,)},
-    harmless=frozenset({"is_llama_config", "transformers.js_config"}),
+    harmless=frozenset({"is_llama_config", "transformers.js_config", "max_sequence_length"}),
 )
 QWEN2: Final = Fields(
     read={
@@ -119,33 +128,48 @@ def open_llama(given: Given) -> Opened:
         norm="rms",
         norm_epsilon=values["rms_norm_eps"],
         positions="rotary",
-        rotary_base=rotary_base(values, file),
+        **rotary(values, file),
         activation=activation(values, "hidden_act", file),  # type: ignore[arg-type]
         feedforward_kind="gated",
         bias=bias,  # type: ignore[arg-type]
         shared=values["tie_word_embeddings"],
         max_length=values["max_position_embeddings"],
     )
-    return Opened("language_modelling", build_gpt(config), table(config), language_content(given.generation))
+    return Opened("language_modelling", partial(build_gpt, config), table(config), language_content(given.generation))
 
 
-def rotary_base(values: Mapping[str, Any], file: Path) -> float:
-    """The base of the wavelengths, which transformers has written in several ways.
+def rotary(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The fields of our configuration for the wavelengths, which transformers has written in several ways.
 
     Raises:
-        CheckpointError: wavelengths are scaled.
+        CheckpointError: they are of a kind that isn't computed here, or a number is missing.
     """
-    base = values["rope_theta"]
-    for name in ("rope_scaling", "rope_parameters"):
-        given = values[name] or {}
-        kind = given.get("rope_type", given.get("type", "default"))
-        others = given.keys() - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
-        if kind != "default" or others or given.get("partial_rotary_factor", 1.0) != 1.0:
-            raise CheckpointError(f"{file}: {name} is {given!r:.120}; supported is the type 'default'")
-        base = given.get("rope_theta", base)
-    if type(base) not in (int, float, type(None)):
-        raise CheckpointError(f"{file}: rope_theta is {base!r:.80}; expected a number")
-    return 10000.0 if base is None else float(base)
+    name = "rope_scaling" if values["rope_scaling"] else "rope_parameters"  # the former goes first there
+    given: dict[str, Any] = values[name] or {}
+    kind, base = given.get("rope_type", given.get("type", "default")), given.get("rope_theta", values["rope_theta"])
+    if kind not in ("default", "linear", "llama3"):
+        raise CheckpointError(f"{file}: {name} is {given!r:.120}; supported are the types default, linear and llama3")
+    wanted: tuple[str, ...] = {"default": (), "linear": ("factor",), "llama3": tuple(SCALING)}[kind]
+    others = given.keys() - {"rope_type", "type", "rope_theta", "partial_rotary_factor", *wanted}
+    if others or given.get("partial_rotary_factor", 1.0) != 1.0:
+        raise CheckpointError(f"{file}: {name} is {given!r:.120}; not known of the type {kind!r} is {sorted(others)}")
+    if values["rope_scaling"] and values["rope_parameters"] not in (None, {}, values["rope_scaling"]):
+        raise CheckpointError(f"{file}: rope_scaling and rope_parameters differ; supported is one of them")
+    found: dict[str, Any] = {"rope_theta": 10000.0 if base is None else base, **{key: given.get(key) for key in wanted}}
+    for key, value in found.items():
+        if type(value) not in (int, float):
+            raise CheckpointError(f"{file}: {key} is {value!r:.80}; expected a number")
+    ours = {SCALING[key]: value for key, value in found.items() if key in wanted}
+    return {"rotary_base": float(found["rope_theta"]), **ours}
+
+
+def scaling(config: GPTConfig) -> dict[str, Any] | None:
+    """What `rotary` reads of wavelengths that are longer, None if they are not."""
+    if config.rotary_factor == 1:
+        return None
+    if config.rotary_original is None:
+        return {"rope_type": "linear", "factor": config.rotary_factor}
+    return {"rope_type": "llama3", **{key: getattr(config, ours) for key, ours in SCALING.items()}}
 
 
 FAMILIES: Final = tuple(
@@ -188,6 +212,7 @@ def write(config: GPTConfig, content: Mapping[str, Any]) -> Written:
         "max_position_embeddings": config.max_length,
         "rms_norm_eps": config.norm_epsilon,
         "rope_theta": config.rotary_base,
+        "rope_scaling": scaling(config),
         "attention_dropout": config.attention_dropout,
         "tie_word_embeddings": config.shared,
         "torch_dtype": "float32",

@@ -156,9 +156,13 @@ class Table:
     ignored: tuple[str, ...] = ()
 
 
-@torch.no_grad()
-def fill(model: nn.Module, table: Table, stored: Stored) -> None:
-    """Put stored weights into a model.
+def check(model: nn.Module, table: Table, stored: Stored) -> None:
+    """Compare the weights that a model has with those that are stored, by names and shapes alone.
+
+    Args:
+        model: also one without numbers, on torch's device "meta".
+        table: of its weights.
+        stored: of which nothing is read.
 
     Raises:
         CheckpointError: a weight is missing, has another shape, or is stored and has no place; the message names it.
@@ -167,15 +171,26 @@ def fill(model: nn.Module, table: Table, stored: Stored) -> None:
     _check_names(table, stored, sources)
     parameters = _parameters(model, table)
     for one in table.weights:
+        expected = [tuple(part.shape) for part in one.form.write(torch.empty_like(parameters[one.ours], device="meta"))]
+        for name, shape in zip(one.theirs, expected, strict=True):
+            found = stored.shape(sources.get(name, name))
+            if found != shape:
+                raise CheckpointError(f"{stored.where}: {name} is {found}; by {stored.config} it should be {shape}")
+
+
+@torch.no_grad()
+def fill(model: nn.Module, table: Table, stored: Stored) -> None:
+    """Put stored weights into a model, which `check` has found to fit.
+
+    Raises:
+        CheckpointError: numbers that should be equal differ, or a weight can't be read; the message names it.
+    """
+    sources = _sources(table, stored)
+    _check_equal(table, stored)
+    parameters = _parameters(model, table)
+    for one in table.weights:
         parts = [stored.read(sources.get(name, name)) for name in one.theirs]
-        parameter = parameters[one.ours]
-        expected = [tuple(part.shape) for part in one.form.write(torch.empty_like(parameter, device="meta"))]
-        for name, part, shape in zip(one.theirs, parts, expected, strict=True):
-            if tuple(part.shape) != shape:
-                raise CheckpointError(
-                    f"{stored.where}: {name} is {tuple(part.shape)}; by {stored.config} it should be {shape}"
-                )
-        parameter.copy_(one.form.read(parts))
+        parameters[one.ours].copy_(one.form.read(parts))
 
 
 @torch.no_grad()
@@ -207,18 +222,22 @@ def _parameters(model: nn.Module, table: Table) -> dict[str, nn.Parameter]:
 
 
 def _sources(table: Table, stored: Stored) -> dict[str, str]:
-    """Under which name a tied weight is stored; names that hold the same must hold equal numbers."""
-    sources = {}
+    """Under which name a tied weight is stored."""
+    present = {names[0]: [name for name in names if name in stored.names] for names in table.tied}
+    return {first: names[0] for first, names in present.items() if names}
+
+
+def _check_equal(table: Table, stored: Stored) -> None:
+    """Names that hold the same must hold equal numbers, and constants those that follow from the sizes."""
     for names in table.tied:
         present = [name for name in names if name in stored.names]
-        if present:
-            sources[names[0]] = present[0]
         for other in present[1:]:
             if not torch.equal(stored.read(other), stored.read(present[0])):
                 raise CheckpointError(
                     f"{stored.where}: {other} and {present[0]} differ; by {stored.config} they are one weight"
                 )
-    return sources
+    for name in sorted(stored.names & table.constants.keys()):
+        _check_constant(name, table.constants[name](), stored)
 
 
 def _check_names(table: Table, stored: Stored, sources: Mapping[str, str]) -> None:
@@ -227,9 +246,6 @@ def _check_names(table: Table, stored: Stored, sources: Mapping[str, str]) -> No
     if missing:
         raise CheckpointError(f"{stored.where}: there is no weight {_few(missing)}, which {stored.config} asks for")
     known = wanted | {name for names in table.tied for name in names}
-    for name in sorted(stored.names - known):
-        if name in table.constants:
-            _check_constant(name, table.constants[name](), stored)
     unknown = sorted(
         name
         for name in stored.names - known - table.constants.keys()
