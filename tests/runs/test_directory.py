@@ -189,7 +189,10 @@ def test_a_run_of_that_version_goes_on_with_the_same_command(text: Path, missing
     [
         ({"format": 2}, "config.json: format 2; this version reads format 1"),
         ({"task": "chess"}, "the task is 'chess': expected a model for translation"),
-        ({"name": "lstm"}, "the model is .lstm.; supported for the task translation are transformer, rnn_seq2seq, bahdanau, luong"),
+        (
+            {"name": "lstm"},
+            "the model is .lstm.; supported for the task translation are transformer, rnn_seq2seq, bahdanau, luong",
+        ),
         ({"name": "luong"}, "not a configuration this version understands"),
         ({"norm": "both"}, "norm is 'both': expected 'post' or 'pre'"),
         ({"beads": 2}, "not a configuration this version understands .*'beads'"),

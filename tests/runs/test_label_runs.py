@@ -339,7 +339,7 @@ def test_pairs_need_two_segment_types(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"data\.second = 3: pairs need two segment types, the model has 1"):
         train(content, tmp_path / "run")
     config = BERTConfig(vocabulary=320, layers=1, width=16, feedforward=32, heads=2, max_length=20, types=1)
-    tokenizer = train_tokenizer("word", ["a b"])
+    tokenizer = train_tokenizer("word", ["a b", "a b"])
     model = Classifier(build_classifier(config, 2).eval(), tokenizer, ["same", "other"])
     assert len(model.classify(["a b"])) == 1
     with pytest.raises(ArgumentError, match="number 0 is a pair; this model has one segment type"):
