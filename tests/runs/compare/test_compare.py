@@ -116,7 +116,7 @@ def test_without_the_weights_of_validations_what_is_known_is_drawn(
 
 
 def test_another_sentence_needs_no_validation(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("regard.runs.compare.judge.Validator")
+    monkeypatch.delattr("regard.runs.compare.judge.TranslationValidator")
     found = run_small(copy / "small.toml", copy / "out", ["compare.sentences=3"], train=Trainer(stop_at=0))
     assert len(found.sentences) == 3
 
