@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import regard
 from regard.cli import app
+from regard.data import train_tokenizer
 from regard.errors import RegardError
 from regard.training import unpack_weights
 
@@ -146,6 +147,17 @@ def test_columns_are_refused_for_plain_text(text: Path) -> None:
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, RegardError)
     assert "--columns is for --pairs" in str(result.exception)
+
+
+def test_paths_of_settings_lead_there_from_the_run_too(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_tokenizer("char", (text / "a.en").read_text("utf-8").splitlines()).save(text / "own.json")
+    monkeypatch.chdir(text)
+    settings = ["tokenizer.file=own.json", "data.length=8", "training.steps=1", "training.device=cpu", "model.layers=1"]
+    given = [part for one in settings for part in ("--set", one)]
+    first = CliRunner().invoke(app, ["train", "--text", "a.en", "--out", "run", "--quiet", *given])
+    assert first.exit_code == 0, first.exception
+    again = CliRunner().invoke(app, ["train", "run/recipe.toml", "--out", "run", "--quiet"])
+    assert again.exit_code == 0, again.exception
 
 
 def test_a_budget_too_short_for_validation_says_what_to_lower(text: Path) -> None:

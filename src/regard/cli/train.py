@@ -16,6 +16,7 @@ from regard.cli.progress import TrainingDisplay, print_outlook
 from regard.errors import ArgumentError, RecipeError
 from regard.runs.base_recipe import BaseRecipe
 from regard.runs.logs import log_listener, tensorboard_listener
+from regard.runs.recipe_files import apply_setting, make_absolute
 from regard.runs.recipes import open_recipe, parse_recipe
 from regard.runs.train import Run
 
@@ -156,8 +157,7 @@ def recipe_from_options(
         return open_recipe(recipe, [*folder, *settings])
     if not any(key in given for key in ("source", "target", "pairs")):
         raise RecipeError("no data: give a recipe, or --source and --target, or --pairs, or --text")
-    start = str((data or Path()).absolute())
-    return parse_recipe({"data": given | {"folder": start}}, settings, origin="options")
+    return _parsed({"data": given}, settings, data or Path())
 
 
 def _recipe_from_text(
@@ -170,11 +170,16 @@ def _recipe_from_text(
     """
     if recipe is not None or any(path is not None for path in files.values()):
         raise RecipeError("--text goes without a recipe and without pairs (--set data.text=… replaces a recipe's file)")
-    content = {
-        "task": "language_modelling",
-        "data": {"text": [str(path) for path in text], "folder": str((data or Path()).absolute())},
-    }
-    return parse_recipe(content, settings, origin="options")
+    content = {"task": "language_modelling", "data": {"text": [str(path) for path in text]}}
+    return _parsed(content, settings, data or Path())
+
+
+def _parsed(content: dict[str, Any], settings: Sequence[str], folder: Path) -> BaseRecipe:
+    """The recipe of options and settings, whose paths are relative to `folder`."""
+    for setting in settings:
+        apply_setting(content, setting)
+    make_absolute(content, folder)
+    return parse_recipe(content, origin="options")
 
 
 def _override(recipe: BaseRecipe, training: dict[str, Any]) -> BaseRecipe:

@@ -33,8 +33,18 @@ def read_content(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
         raise RecipeError(f"{path}: not valid TOML: {error}") from error
     for setting in settings:
         apply_setting(content, setting)
-    # absolute, because the recipe is kept with the run and must lead to the same files from there
-    data, root = content.setdefault("data", {}), path.parent
+    make_absolute(content, path.parent)
+    return content
+
+
+def make_absolute(content: dict[str, Any], root: Path) -> None:
+    """Make the paths of a recipe absolute: it is kept with the run, and must lead to the same files from there.
+
+    Args:
+        content: nested tables, unchecked.
+        root: what the paths are relative to.
+    """
+    data = content.setdefault("data", {})
     if isinstance(data, dict) and isinstance(data.get("folder", ""), str):
         data["folder"] = str((root / data.get("folder", "")).absolute())
     tokenizer = content.get("tokenizer", {})
@@ -42,7 +52,6 @@ def read_content(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     for table, key in [(data, "prepared"), (content.get("training"), "init_from"), *((side, "file") for side in sides)]:
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = str((root / table[key]).absolute())
-    return content
 
 
 def checked(kind: type[R], content: dict[str, Any], origin: str) -> R:
