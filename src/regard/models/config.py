@@ -73,10 +73,10 @@ class TextConfig(ModelConfig):
 
 
 def _check_number(name: str, value: object, positive: bool) -> None:
-    number = type(value) in (int, float)
-    if positive and not (number and 0 < value < float("inf")):  # type: ignore[operator]
+    number = float("nan") if isinstance(value, bool) or not isinstance(value, int | float) else value
+    if positive and not 0 < number < float("inf"):
         raise ArgumentError(f"{name} is {value!r}: expected a number above 0")
-    if not positive and not (number and 0 <= value < 1):  # type: ignore[operator]
+    if not positive and not 0 <= number < 1:
         raise ArgumentError(f"{name} is {value!r}: expected 0 or more and less than 1")
 
 

@@ -1,7 +1,6 @@
 """Rows of running text of which tokens are hidden, as batches of a masked-language model."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +11,10 @@ from torch import Tensor
 from regard.attention import Document
 from regard.data.masking import Masking, keys, uniform
 from regard.data.packing import cut_documents
-from regard.data.packing_rows import PackedRows, ShuffledRows, StreamRows, padded
+from regard.data.packing_rows import PackedRows, StreamRows, padded
 from regard.data.token_store import TokenRows
 from regard.errors import DataError
+from regard.runs.text_batches import TextRows
 from regard.tasks.masked_language_modelling import MaskedBatch
 from regard.training import Indices
 
@@ -32,7 +32,7 @@ class Frame:
     pad: int
 
 
-class MaskedRows(ABC):
+class MaskedRows(TextRows[MaskedBatch]):
     """Rows of a text as a training loop wants them. Batches, and what is hidden, depend on seed and epoch alone.
 
     Args:
@@ -47,16 +47,8 @@ class MaskedRows(ABC):
     def __init__(
         self, count: int, padding: float, size: int, seed: int, masking: Masking, device: torch.device
     ) -> None:
-        self.count, self.padding = count, padding
-        self._size, self._seed, self._masking, self._device = size, seed, masking, device
-
-    def epoch(self, number: int) -> Sequence[Indices]:
-        """The batches of an epoch, as indices of rows."""
-        return ShuffledRows(self.count, self._size, self._seed, number)
-
-    @abstractmethod
-    def collate(self, indices: Indices, epoch: int) -> MaskedBatch:
-        """A batch of rows."""
+        super().__init__(count, padding, size, seed)
+        self._masking, self._device = masking, device
 
     @abstractmethod
     def texts(self, indices: Indices) -> Table:

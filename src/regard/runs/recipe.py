@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from regard.errors import RecipeError
 from regard.runs.base_recipe import BaseRecipe, TrainingSection
 from regard.runs.model_recipes import ModelRecipe, TransformerRecipe
-from regard.runs.recipe_files import apply_setting, checked, read_content
+from regard.runs.recipe_files import apply_setting, checked, read_content, refuse_comparison
 from regard.runs.sections import Positive, PositiveFloat, Section, Share
 
 Columns = Annotated[list[Positive], Field(min_length=2, max_length=2)]
@@ -204,8 +204,7 @@ def make_recipe(content: dict[str, Any], settings: Sequence[str] = (), origin: s
     """
     for setting in settings:
         apply_setting(content, setting)
-    if "compare" in content:
-        raise RecipeError(f"{origin}: its table [compare] is for several models: regard compare {origin}")
+    refuse_comparison(content, origin)
     if content.get("task", "translation") != "translation":
         raise RecipeError(f"{origin}: task is {content['task']!r}: expected a recipe of translation")
     return checked(Recipe, content, origin)

@@ -37,6 +37,16 @@ def read_content(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     return content
 
 
+def refuse_comparison(content: dict[str, Any], origin: str) -> None:
+    """Send a recipe for several models to its own command.
+
+    Raises:
+        RecipeError: it is one.
+    """
+    if "compare" in content:
+        raise RecipeError(f"{origin}: its table [compare] is for several models: regard compare {origin}")
+
+
 def make_absolute(content: dict[str, Any], root: Path) -> None:
     """Make the paths of a recipe absolute: it is kept with the run, and must lead to the same files from there.
 

@@ -8,7 +8,7 @@ from regard.errors import RecipeError
 from regard.runs.base_recipe import BaseRecipe
 from regard.runs.label_recipes import ClassificationRecipe, TaggingRecipe
 from regard.runs.recipe import Recipe
-from regard.runs.recipe_files import apply_setting, checked, read_content
+from regard.runs.recipe_files import apply_setting, checked, read_content, refuse_comparison
 from regard.runs.text_recipes import LanguageModellingRecipe, MaskedModellingRecipe
 
 RECIPES: dict[str, type[BaseRecipe]] = {
@@ -39,8 +39,7 @@ def parse_recipe(content: dict[str, Any], settings: Sequence[str] = (), origin: 
     """
     for setting in settings:
         apply_setting(content, setting)
-    if "compare" in content:
-        raise RecipeError(f"{origin}: its table [compare] is for several models: regard compare {origin}")
+    refuse_comparison(content, origin)
     task = content.get("task", "translation")
     if not isinstance(task, str) or task not in RECIPES:
         raise RecipeError(f"{origin}: task is {task!r}: there are {', '.join(RECIPES)}")

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +19,24 @@ JUDGED = 8192
 """Tokens of a batch that is judged."""
 
 
-class TextRows(ABC):
+class Countable(Protocol):
+    """A batch that knows which positions are real, and how many tokens are predicted."""
+
+    @property
+    def real(self) -> Tensor:
+        """(B, L) bool."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Predicted tokens."""
+        ...
+
+
+B = TypeVar("B", bound=Countable)
+
+
+class TextRows(ABC, Generic[B]):
     """Rows of a text as a training loop wants them. Batches depend on seed and epoch alone.
 
     Args:
@@ -36,7 +54,7 @@ class TextRows(ABC):
         return ShuffledRows(self.count, self._size, self._seed, number)
 
     @abstractmethod
-    def collate(self, indices: Indices, epoch: int) -> TextBatch:
+    def collate(self, indices: Indices, epoch: int) -> B:
         """A batch of rows."""
 
     @abstractmethod
@@ -44,7 +62,7 @@ class TextRows(ABC):
         """The target tokens of some rows."""
 
 
-class StreamText(TextRows):
+class StreamText(TextRows[TextBatch]):
     """A running stream cut into rows; see `StreamRows`.
 
     Args:
@@ -71,7 +89,7 @@ class StreamText(TextRows):
         return len(indices) * self._rows.length
 
 
-class PackedText(TextRows):
+class PackedText(TextRows[TextBatch]):
     """Documents packed into rows; see `PackedRows`. A document's first token follows `begin`, its last is <eos>.
 
     Args:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, DataError, RecipeError
 from regard.models.gpt import GPT, GPTConfig, build_gpt
-from regard.runs.directory import JOINT, write_model
+from regard.runs.directory import write_model
 from regard.runs.text_batches import PackedText, StreamText, TextRows, packed_in_order, stream_in_order
 from regard.runs.text_corpus import TextCorpus, open_text_corpus, part_name
 from regard.runs.text_origin import TextOrigin, read_text_origin
 from regard.runs.text_reading import TextReading
 from regard.runs.text_recipes import LanguageModellingRecipe
-from regard.runs.work.contract import Place, Validator, Work
+from regard.runs.work.contract import Place, Validator
+from regard.runs.work.text_parts import TextWork
 from regard.tasks.language_modelling import LanguageModellingObjective, TextBatch, language_loss
-from regard.training import Indices, Metric, Problem
 
 PROMPT, SAID = 16, 48
 """Tokens of the validation text that a sample begins with, and of what the model says then."""
 
 
-class LanguageModelling(Work[TextBatch]):
+class LanguageModelling(TextWork[TextBatch]):
     """A language model to be trained.
 
     Args:
@@ -50,13 +50,11 @@ class LanguageModelling(Work[TextBatch]):
         origin: TextOrigin[GPTConfig] | None = None,
     ) -> None:
         self.recipe, self.corpus, self.device, self.origin = recipe, corpus, device, origin
-        self.facts, self.notes, self.metric = corpus.facts, corpus.notes, Metric("loss", "min")
         self._config = gpt_config(recipe, corpus.tokenizer.vocab_size, origin)
-        self.config = self._config
         self.marks = marks_of(corpus.tokenizer, self._config.vocabulary, origin)
-        self.rows = self._rows()
+        super().__init__(corpus, self._config, self._config.vocabulary, recipe.data.length, self._rows())
 
-    def _rows(self) -> TextRows:
+    def _rows(self) -> TextRows[TextBatch]:
         rows, length, training = self.corpus.tokens.train, self.recipe.data.length, self.recipe.training
         size, seed = training.sequences_per_batch, training.seed
         try:
@@ -79,25 +77,9 @@ class LanguageModelling(Work[TextBatch]):
         """See `Work.objective`."""
         return LanguageModellingObjective(cast(GPT, model))
 
-    def problem(self, loss: Callable[[TextBatch], Tensor]) -> Problem[TextBatch]:
-        """See `Work.problem`."""
-        return Problem(epoch=self.rows.epoch, collate=self.rows.collate, tokens=lambda batch: batch.count, loss=loss)
-
-    def target_tokens(self, indices: Indices) -> int:
-        """See `Work.target_tokens`; one `<eos>` a document included."""
-        return self.rows.targets(indices)
-
     def validator(self, model: nn.Module) -> "TextValidator":
         """See `Work.validator`."""
         return TextValidator(cast(GPT, model), self.corpus, self.recipe, self.marks, self.device)
-
-    def real(self, batch: TextBatch) -> Mapping[str, Tensor]:
-        """See `Work.real`."""
-        return {"text": batch.real}
-
-    def keep(self, directory: Path) -> None:
-        """See `Work.keep`: the tokenizer."""
-        self.corpus.tokenizer.save(directory / JOINT)
 
     def save(self, directory: Path, weights: dict[str, Tensor]) -> None:
         """See `Work.save`: config.json also says what a document was, and how rows were made."""
@@ -115,19 +97,6 @@ class LanguageModelling(Work[TextBatch]):
         before = self.marks.end if len(self.corpus.tokens.train) > 1 else None
         ends = {"begin": self.marks.begin if packed else before, "end": [self.marks.end]}
         return ends | self.recipe.generation.model_dump()
-
-    def words(self) -> list[str]:
-        """See `Work.words`."""
-        train, valid = self.corpus.tokens.train, self.corpus.tokens.valid
-        packed = f", {100 * self.rows.padding:.1f} % padding" if self.rows.padding else ""
-        return [
-            f"{len(train.tokens):,} training tokens in {self.rows.count:,} rows of {self.recipe.data.length}{packed}, "
-            f"{len(valid.tokens):,} for validation; vocabulary: {self._config.vocabulary:,} tokens"
-        ]
-
-    def sizes(self) -> dict[str, str]:
-        """See `Work.sizes`."""
-        return text_sizes(self.corpus, self._config.vocabulary)
 
     def next_commands(self, directory: Path) -> list[str]:
         """See `Work.next_commands`."""
@@ -164,9 +133,7 @@ class TextValidator(Validator):
                 count += batch.count
             self._sample = [self._said()]
         loss = total / count
-        valid = self._corpus.tokens.valid
         per_byte = total / (math.log(2) * bytes_of(self._corpus, count))
-        assert count <= len(valid.tokens)
         return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "bits_per_byte": per_byte}
 
     def seconds(self) -> float:
@@ -232,16 +199,6 @@ def bytes_of(corpus: TextCorpus, tokens: int) -> float:
         return total
     sizes = np.array([len(surface) for surface in corpus.tokenizer.surfaces])
     return total * float(sizes[valid.tokens[:tokens]].sum()) / float(sizes[valid.tokens].sum())
-
-
-def text_sizes(corpus: TextCorpus, vocabulary: int) -> dict[str, str]:
-    """Sizes for `--dry-run`."""
-    train, valid = (corpus.tokens.counts[part] for part in ("train", "valid"))
-    return {
-        "vocabulary": f"{vocabulary:,} tokens",
-        "training part": f"{train.documents:,} documents, {train.tokens:,} tokens, {train.characters:,} characters",
-        "validation part": f"{valid.documents:,} documents, {valid.tokens:,} tokens, {valid.characters:,} characters",
-    }
 
 
 @dataclass(frozen=True)

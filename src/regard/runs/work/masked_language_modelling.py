@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, cast
 
@@ -15,16 +15,16 @@ from regard.data.text_store import Part
 from regard.data.tokenizers import Tokenizer
 from regard.errors import ArgumentError, DataError, RecipeError
 from regard.models.bert import BERTConfig, MaskedLanguageModel, build_masked_language_model
-from regard.runs.directory import JOINT, write_model
+from regard.runs.directory import write_model
 from regard.runs.masked_batches import Frame, MaskedPacked, MaskedPairs, MaskedRows, MaskedStream
 from regard.runs.text_batches import JUDGED
 from regard.runs.text_corpus import TextCorpus, open_text_corpus, part_name
 from regard.runs.text_origin import TextOrigin, read_text_origin
 from regard.runs.text_recipes import MaskedModellingRecipe
-from regard.runs.work.contract import Place, Validator, Work
-from regard.runs.work.language_modelling import check_room, text_shown, text_sizes
+from regard.runs.work.contract import Place, Validator
+from regard.runs.work.language_modelling import check_room, text_shown
+from regard.runs.work.text_parts import TextWork
 from regard.tasks.masked_language_modelling import MaskedBatch, MaskedObjective, judge_masked
-from regard.training import Indices, Metric, Problem
 
 SHOWN = 40
 """Tokens of a sample."""
@@ -37,7 +37,7 @@ LAYOUTS: Final[dict[str, type[MaskedStream] | type[MaskedPacked] | type[MaskedPa
 """How rows are made, by `data.layout`."""
 
 
-class MaskedModelling(Work[MaskedBatch]):
+class MaskedModelling(TextWork[MaskedBatch]):
     """A masked-language model to be trained.
 
     Args:
@@ -59,15 +59,13 @@ class MaskedModelling(Work[MaskedBatch]):
         origin: TextOrigin[BERTConfig] | None = None,
     ) -> None:
         self.recipe, self.corpus, self.device, self.origin = recipe, corpus, device, origin
-        self.facts, self.notes, self.metric = corpus.facts, corpus.notes, Metric("loss", "min")
         self.mask = mask_of(corpus.tokenizer)
         self.next_sentence = recipe.data.layout == "pairs"
         self._config = bert_config(recipe, max(corpus.tokenizer.vocab_size, self.mask + 1), origin)
         special = max(corpus.tokenizer.bos_id, corpus.tokenizer.eos_id, corpus.tokenizer.pad_id, self.mask)
         if special >= self._config.vocabulary:
             raise RecipeError("training.init_from: its tokenizer has no [CLS], [SEP], [PAD] or [MASK]")
-        self.config = self._config
-        self.rows = self._rows("train")
+        super().__init__(corpus, self._config, self._config.vocabulary, recipe.data.length, self._rows("train"))
         self._valid = self._rows("valid")  # a text that is too short is an error at once
 
     def _rows(self, part: Part) -> MaskedRows:
@@ -98,14 +96,6 @@ class MaskedModelling(Work[MaskedBatch]):
         """See `Work.objective`."""
         return MaskedObjective(cast(MaskedLanguageModel, model))
 
-    def problem(self, loss: Callable[[MaskedBatch], Tensor]) -> Problem[MaskedBatch]:
-        """See `Work.problem`."""
-        return Problem(epoch=self.rows.epoch, collate=self.rows.collate, tokens=lambda batch: batch.count, loss=loss)
-
-    def target_tokens(self, indices: Indices) -> int:
-        """See `Work.target_tokens`: the hidden tokens."""
-        return self.rows.targets(indices)
-
     def validator(self, model: nn.Module) -> "MaskedValidator":
         """See `Work.validator`."""
         most = max(1, self.recipe.training.validation_tokens // self.recipe.data.length)
@@ -113,31 +103,10 @@ class MaskedModelling(Work[MaskedBatch]):
         many = max(1, JUDGED // self.recipe.data.length)
         return MaskedValidator(cast(MaskedLanguageModel, model), self.corpus.tokenizer, self._valid, rows, many)
 
-    def real(self, batch: MaskedBatch) -> Mapping[str, Tensor]:
-        """See `Work.real`."""
-        return {"text": batch.real}
-
-    def keep(self, directory: Path) -> None:
-        """See `Work.keep`: the tokenizer."""
-        self.corpus.tokenizer.save(directory / JOINT)
-
     def save(self, directory: Path, weights: dict[str, Tensor]) -> None:
         """See `Work.save`."""
         content = {"mask": self.mask, "next_sentence": self.next_sentence}
         write_model(directory, self.recipe.task, self._config, weights, content)
-
-    def words(self) -> list[str]:
-        """See `Work.words`."""
-        train, valid = self.corpus.tokens.train, self.corpus.tokens.valid
-        padding = f", {100 * self.rows.padding:.1f} % padding" if self.rows.padding else ""
-        return [
-            f"{len(train.tokens):,} training tokens in {self.rows.count:,} rows of {self.recipe.data.length}{padding}, "
-            f"{len(valid.tokens):,} for validation; vocabulary: {self._config.vocabulary:,} tokens"
-        ]
-
-    def sizes(self) -> dict[str, str]:
-        """See `Work.sizes`."""
-        return text_sizes(self.corpus, self._config.vocabulary)
 
     def next_commands(self, directory: Path) -> list[str]:
         """See `Work.next_commands`."""

@@ -140,7 +140,7 @@ def _config(given: Given) -> BERTConfig:
         types=values["type_vocab_size"],
         dropout=values["hidden_dropout_prob"],
         attention_dropout=values["attention_probs_dropout_prob"],
-        activation=activation(values, "hidden_act", given.file),  # type: ignore[arg-type]
+        activation=activation(values, "hidden_act", given.file),
         norm_epsilon=values["layer_norm_eps"],
         max_length=values["max_position_embeddings"],
     )

@@ -312,7 +312,7 @@ def _config(shape: Shape, given: Given) -> TransformerConfig:
         norm=shape.norm,  # type: ignore[arg-type]
         positions=shape.positions,  # type: ignore[arg-type]
         shared=shared,  # type: ignore[arg-type]
-        activation=activation(values, "activation_function", file),  # type: ignore[arg-type]
+        activation=activation(values, "activation_function", file),
         embedding_scale=values["scale_embedding"],
         embedding_norm=shape.embedding_norm,
         # a bias of zeros, as BART has it, is none

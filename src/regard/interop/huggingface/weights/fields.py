@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from regard.errors import CheckpointError
+from regard.layers.feedforward import Activation
 
 REQUIRED: Final = object()
 """Stands for the default of a field that must be there."""
@@ -132,7 +133,7 @@ class Fields:
         return value
 
 
-ACTIVATIONS: Final[Mapping[str, str]] = {
+ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "relu": "relu",
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -151,7 +152,7 @@ THEIR_ACTIVATIONS: Final[Mapping[str, str]] = {
 }
 
 
-def activation(values: Mapping[str, Any], name: str, file: Path) -> str:
+def activation(values: Mapping[str, Any], name: str, file: Path) -> Activation:
     """Our name of the activation that the field `name` says.
 
     Raises:

@@ -94,7 +94,7 @@ def open_gpt2(given: Given) -> Opened:
         dropout=values["resid_pdrop"],
         attention_dropout=values["attn_pdrop"],
         norm_epsilon=values["layer_norm_epsilon"],
-        activation=activation(values, "activation_function", given.file),  # type: ignore[arg-type]
+        activation=activation(values, "activation_function", given.file),
         shared=values["tie_word_embeddings"],
         max_length=values["n_positions"],
     )

@@ -129,7 +129,7 @@ def open_llama(given: Given) -> Opened:
         norm_epsilon=values["rms_norm_eps"],
         positions="rotary",
         **rotary(values, file),
-        activation=activation(values, "hidden_act", file),  # type: ignore[arg-type]
+        activation=activation(values, "hidden_act", file),
         feedforward_kind="gated",
         bias=bias,  # type: ignore[arg-type]
         shared=values["tie_word_embeddings"],
